@@ -1,0 +1,44 @@
+# Thin on purpose: a target is a line to type into a shell, after the environment it needs.
+
+VENV  ?= .venv
+STUDY ?= configs/studies/shapes.json
+# More for the command of a target, as in: make test ARGS='-k lock'
+ARGS  ?=
+
+python = "$(VENV)/bin/python"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint check format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "Variables: VENV=.venv, STUDY=configs/studies/shapes.json, ARGS=, PYTHON= (for setup)"
+
+setup: ## make the environment VENV from requirements.lock, where it is not there yet
+	@./setup_venv.sh "$(VENV)"
+
+reproduce: setup ## run STUDY from its data to its tables; go on where it was broken off
+	$(python) reproduce.py $(STUDY) $(ARGS)
+
+# One thread for each of the two workers: with one a core in each of them, as torch takes by
+# default, they would slow each other down. A file's tests stay in one worker and share what they made.
+test: setup ## run the tests
+	OMP_NUM_THREADS=1 $(python) -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: setup ## check formatting and style
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+
+check: lint test ## lint, then test
+
+format: setup ## format the code, mend what can be mended
+	$(python) -m ruff format .
+	$(python) -m ruff check --fix .
+
+bench: setup ## measure memory beside stock Pythae (benchmarks/memory.py)
+	$(python) -m benchmarks.memory $(ARGS)
+
+clean: ## delete caches; data, runs and the environment stay
+	rm -rf .pytest_cache .ruff_cache
+	find . \( -path ./data -o -path ./raw -o -path ./runs -o -path './.venv*' -o -path ./.git \) -prune \
+	    -o -type d -name __pycache__ -exec rm -rf {} +

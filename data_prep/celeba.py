@@ -1,0 +1,174 @@
+"""CelebA out of its official folder: aligned and cropped JPEG files, partition, attributes."""
+
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.built import Built, Split, enumerate_words
+from data_prep.celeba_decode import RESAMPLE, Frame, decoded
+from data_prep.celeba_images import Images, find_images
+from data_prep.celeba_index import (
+    ABSENT,
+    ATTRIBUTES_FILE,
+    OFFICIAL,
+    PARTITION_FILE,
+    Attributes,
+    file_name,
+    read_attributes,
+    read_partition,
+)
+from data_prep.options import CelebaOptions
+from data_prep.pool import cores
+from study.errors import StudyError
+from study.files import sha256
+from study.progress import progress
+
+Chunks = Generator[np.ndarray, None, None]
+
+
+def build(
+    options: CelebaOptions, raw: Path | None, workers: int | None = None, **_: object
+) -> Built:
+    """CelebA's splits; images are decoded by `workers` processes while they are written."""
+    if raw is None or not raw.is_dir():
+        raise StudyError(f"{raw or 'celeba'}: no such folder; --raw is CelebA's official folder")
+    partition = read_partition(raw / PARTITION_FILE)
+    images = find_images(raw)
+    codes = _check_images(images, partition, options.subset)
+    attributes = None
+    if (raw / ATTRIBUTES_FILE).is_file():
+        attributes = read_attributes(raw / ATTRIBUTES_FILE, partition)
+    there = {name: images.select(codes == code) for code, name in enumerate(OFFICIAL)}
+    chosen = _limited(there, options)
+    unlisted = _count_unlisted(chosen, attributes, options.subset, raw)
+    frame = Frame(options.image_size, None if options.crop == "none" else options.crop)
+    return Built(
+        image_shape=(3, options.image_size, options.image_size),
+        splits={
+            name: _split(name, part, attributes, frame, workers or cores())
+            for name, part in chosen.items()
+        },
+        subset=_subset(there, chosen),
+        left_out=_left_out(there, chosen),
+        notes=_notes(attributes, unlisted),
+        raw=_raw(raw, images, attributes),
+        extra={"resample": RESAMPLE, "crop": options.crop},
+        remark=_subset(there, chosen) or "all of CelebA",
+    )
+
+
+def _check_images(images: Images, partition: np.ndarray, subset: bool) -> np.ndarray:
+    """The split code of each image that is there, checked against partition and official counts."""
+    raw = images.path.parent
+    known = images.numbers < len(partition)
+    codes = np.where(known, partition[np.where(known, images.numbers, 0)], ABSENT)
+    if (codes == ABSENT).any():
+        stranger = int(images.numbers[codes == ABSENT][0])
+        raise StudyError(f"{images.where(stranger)}: not in {raw / PARTITION_FILE}")
+    for code, (name, official) in enumerate(OFFICIAL.items()):
+        listed = int((partition == code).sum())
+        if listed > official or (listed < official and not subset):
+            raise StudyError(
+                f"{raw / PARTITION_FILE}: lists {listed:,} images as {name} ({code}), the official "
+                f"one {official:,}" + ("" if subset else "; --subset takes fewer")
+            )
+    missing = (partition != ABSENT).sum() - len(codes)
+    if missing and not subset:
+        listed = np.flatnonzero(partition != ABSENT)
+        first = int(np.setdiff1d(listed, images.numbers)[0])
+        raise StudyError(
+            f"{images.where(first)}: missing, as are {missing - 1:,} others that "
+            f"{PARTITION_FILE} lists; --subset takes what is there"
+        )
+    return codes
+
+
+def _limited(there: dict[str, Images], options: CelebaOptions) -> dict[str, Images]:
+    limits = {"train": options.limit_train, "eval": options.limit_eval, "test": None}
+    for name, limit in limits.items():
+        count = len(there[name].numbers)
+        if limit is not None and limit > count:
+            raise StudyError(
+                f"{there[name].path}: --limit-{name} asks for {limit:,} images, {count:,} of "
+                f"that split are there"
+            )
+    return {name: images.select(slice(limits[name])) for name, images in there.items()}
+
+
+def _count_unlisted(
+    chosen: dict[str, Images], attributes: Attributes | None, subset: bool, raw: Path
+) -> int:
+    """How many images have no attributes; StudyError unless that is allowed."""
+    if attributes is None:
+        return 0
+    numbers = np.concatenate([images.numbers for images in chosen.values()])
+    unlisted = numbers[attributes.values[numbers, 0] == 0]
+    if len(unlisted) and not subset:
+        raise StudyError(
+            f"{raw / ATTRIBUTES_FILE}: no row for {file_name(unlisted[0])} (nor for "
+            f"{len(unlisted) - 1:,} others); --subset does without"
+        )
+    return len(unlisted)
+
+
+def _split(
+    name: str, images: Images, attributes: Attributes | None, frame: Frame, workers: int
+) -> Split:
+    arrays = {"source": images.numbers.astype(np.int32)}
+    if attributes is not None:
+        arrays["attributes"] = attributes.values[images.numbers]
+        arrays["attribute_names"] = np.array(attributes.names)
+    count = len(images.numbers)
+    return Split(count, _shown(decoded(images, frame, workers), count, name), arrays)
+
+
+def _shown(chunks: Chunks, count: int, name: str) -> Chunks:
+    with closing(chunks), progress(count, f"celeba {name}", "image") as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(len(chunk))
+
+
+def _subset(there: dict[str, Images], chosen: dict[str, Images]) -> str | None:
+    """What was taken of each split, in words; None when that is all of CelebA."""
+    if all(len(chosen[name].numbers) == count for name, count in OFFICIAL.items()):
+        return None
+    parts = []
+    for name, official in OFFICIAL.items():
+        taken, present = len(chosen[name].numbers), len(there[name].numbers)
+        of = f"{official:,}" if present == official else f"the {present:,} present of {official:,}"
+        parts.append(
+            f"the first {taken:,} of {of} {name}"
+            if taken < present
+            else f"{taken:,} of {official:,} {name}"
+        )
+    return f"{enumerate_words(parts)} images of CelebA"
+
+
+def _left_out(there: dict[str, Images], chosen: dict[str, Images]) -> list[str]:
+    reasons = []
+    for name, official in OFFICIAL.items():
+        present, taken = len(there[name].numbers), len(chosen[name].numbers)
+        if present < official:
+            reasons.append(f"{official - present:,} {name} images: not among the raw files")
+        if taken < present:
+            reasons.append(f"{present - taken:,} {name} images: beyond --limit-{name}")
+    return reasons
+
+
+def _notes(attributes: Attributes | None, unlisted: int) -> dict[str, Any]:
+    notes: dict[str, Any] = {"source": "number in the file's name"}
+    if attributes is not None:
+        notes["images_without_attributes"] = unlisted
+    return notes
+
+
+def _raw(raw: Path, images: Images, attributes: Attributes | None) -> dict[str, Any]:
+    files = [PARTITION_FILE] + ([ATTRIBUTES_FILE] if attributes is not None else [])
+    return {
+        "images": images.path.name,
+        "sha256": {file: sha256(raw / file) for file in files},
+    }

@@ -1,0 +1,146 @@
+"""`prepare`: one data set, from raw files to `out/<name>/`."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_prep import celeba, mnist, shapes
+from data_prep.built import Built, Split, enumerate_words
+from data_prep.folder import partial_folder, put_into_place
+from data_prep.npz_stream import write_npz
+from data_prep.options import check_name, check_options, default_name
+from study.datasets import FORMAT, MANIFEST, Dataset, open_dataset, split_file
+from study.errors import StudyError, describe_os_error
+from study.files import sha256, write_json
+from study.jsonfile import read_json_object
+from study.provenance import code_version
+from study.schema import Section
+
+BUILDERS: dict[str, Callable[..., Built]] = {
+    "shapes": shapes.build,
+    "mnist": mnist.build,
+    "celeba": celeba.build,
+}
+
+
+def prepare(
+    dataset: str,
+    options: dict[str, Any] | Section,
+    raw: Path | None,
+    out: Path,
+    name: str | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> Path:
+    """Make `out/<name>/` of the raw files in `raw` and return it; prints one summary line.
+
+    A data set that is there with the same options is left alone, one with other options is
+    refused unless `overwrite`. Without `raw` mnist is downloaded; shapes needs none. `workers`
+    processes decode images (None: one for each core). StudyError for whatever is wrong with
+    options, raw files or `out`; nothing half made stays.
+    """
+    options = check_options(dataset, options)
+    folder = Path(out) / check_name(name or default_name(dataset, options))
+    try:
+        if _is_there(folder, dataset, options, overwrite):
+            remark = "already prepared"
+        else:
+            raw = None if raw is None else Path(raw)
+            remark = _make(folder, dataset, options, raw, overwrite, workers)
+        sizes = _sizes(open_dataset(folder.parent, folder.name))
+    except OSError as error:
+        raise StudyError(describe_os_error(error)) from None
+    print(f"{folder}: {sizes}; {remark}")
+    return folder
+
+
+def _make(
+    folder: Path,
+    dataset: str,
+    options: Section,
+    raw: Path | None,
+    overwrite: bool,
+    workers: int | None,
+) -> str:
+    with partial_folder(folder) as partial:
+        built = BUILDERS[dataset](options=options, raw=raw, scratch=partial, workers=workers)
+        _write(partial, folder.name, dataset, options, built)
+        # Another preparation of the same may have been faster.
+        if not _is_there(folder, dataset, options, overwrite):
+            put_into_place(partial, folder)
+    return built.remark
+
+
+def _sizes(dataset: Dataset) -> str:
+    counts = [f"{dataset.count(split):,} {split}" for split in dataset.splits()]
+    shape = " x ".join(map(str, dataset.shape))
+    return f"{enumerate_words(counts)} images of {shape}"
+
+
+def _is_there(folder: Path, dataset: str, options: Section, overwrite: bool) -> bool:
+    """Whether `folder` holds just this data set, whole; StudyError when it holds another thing."""
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder}: a file stands there; choose another --out or --name")
+    manifest_file = folder / MANIFEST
+    if not manifest_file.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise StudyError(
+                f"{folder}: not empty and no prepared data set ({MANIFEST} is missing); choose "
+                f"another --out or --name"
+            )
+        return False
+    if overwrite:
+        return False
+    try:
+        _refuse_another(manifest_file, dataset, options)
+        open_dataset(folder.parent, folder.name)
+    except StudyError as error:
+        raise StudyError(f"{error}; choose another --name, or --overwrite it") from None
+    return True
+
+
+def _refuse_another(manifest_file: Path, dataset: str, options: Section) -> None:
+    manifest = read_json_object(manifest_file)
+    there = {"dataset": manifest.get("dataset")} | dict(manifest.get("options") or {})
+    wanted = {"dataset": dataset} | options.model_dump()
+    for key in wanted | there:
+        if there.get(key) != wanted.get(key):
+            raise StudyError(
+                f"{manifest_file.parent}: prepared with {key} {there.get(key)!r}, not "
+                f"{wanted.get(key)!r}"
+            )
+
+
+def _write(partial: Path, name: str, dataset: str, options: Section, built: Built) -> None:
+    splits = {
+        split: _write_split(partial / split_file(split), built.image_shape, content)
+        for split, content in built.splits.items()
+        if content.count
+    }
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "dataset": dataset,
+        "image_shape": list(built.image_shape),
+        "splits": splits,
+        "options": options.model_dump(),
+        "subset": built.subset,
+        "left_out": built.left_out,
+        "notes": built.notes,
+        "raw": built.raw,
+        "code": code_version(),
+    } | built.extra
+    write_json(partial / MANIFEST, manifest)
+
+
+def _write_split(path: Path, shape: tuple[int, int, int], split: Split) -> dict[str, Any]:
+    # Closed whatever happens, since the iterator may hold processes.
+    with contextlib.closing(split.images) as images:
+        write_npz(path, (split.count, *shape), images, split.arrays)
+    return {
+        "file": path.name,
+        "count": split.count,
+        "bytes": path.stat().st_size,
+        "sha256": sha256(path),
+    }

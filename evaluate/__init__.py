@@ -1,0 +1,1 @@
+"""Run directories -> numbers -> tables and figures."""

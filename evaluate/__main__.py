@@ -1,0 +1,35 @@
+"""`python -m evaluate RUN_DIR`: measure a trained run."""
+
+from pathlib import Path
+
+from study.cli import Parser, positive_int
+from study.errors import run_command
+
+
+def parser() -> Parser:
+    """The command line of `python -m evaluate`."""
+    made = Parser(prog="python -m evaluate", description="Measure a trained run directory.")
+    made.add_argument("run", type=Path, metavar="RUN_DIR", help="a directory that train made")
+    made.add_argument("--split", choices=("eval", "test"), help="in place of evaluation.split")
+    made.add_argument("--batch-size", type=positive_int, default=64, help="changes no number")
+    made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
+    return made
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    # After parsing, because torch takes seconds to import.
+    from evaluate.run import evaluate_run
+    from evaluate.tables import format_number
+
+    entry = evaluate_run(arguments.run, arguments.data, arguments.split, arguments.batch_size)
+    print(f"{arguments.run}: {entry['images']:,} images")
+    for metric in entry["metrics"].values():
+        print(f"  {metric['title']:24} {format_number(metric['mean']):>12}  {metric['unit']}")
+    if entry["subset"]:
+        print(f"  a subset of the data: {entry['subset']}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command("evaluate", main)

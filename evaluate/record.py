@@ -1,0 +1,57 @@
+"""`results/<study>/runs.json`: what every run of a study gave, gathered from run directories.
+
+Tables are made from this file alone, so that the committed ones can be made again without the
+runs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from study.expansion import Cell, Study
+from study.jsonfile import read_json_object
+from study.rundir import RunDirectory
+
+FORMAT = 1
+
+
+def gather(study: Study, runs: Path, command: str) -> dict[str, Any]:
+    """The study's record; a run that is missing or not evaluated has `metrics: null`."""
+    rows = []
+    for name, cells in study.rows().items():
+        gathered = [_gather_cell(cell, runs / study.name, study.split) for cell in cells]
+        rows.append({"name": name, "label": cells[0].label, "cells": gathered})
+    return {
+        "format": FORMAT,
+        "study": study.name,
+        "title": study.config.title,
+        "source": study.config.source,
+        "budget": study.budget,
+        "cost": study.cost,
+        "command": command,
+        "split": study.split,
+        "tables": [table.model_dump() for table in study.config.tables],
+        "rows": rows,
+    }
+
+
+def _gather_cell(cell: Cell, folder: Path, split: str) -> dict[str, Any]:
+    directory = RunDirectory(folder / cell.directory)
+    gathered: dict[str, Any] = {"seed": cell.seed, "metrics": None}
+    if not directory.record.is_file():
+        return gathered
+    record = directory.read()
+    for key in ("config", "data", "parameters", "code", "versions", "machine"):
+        gathered[key] = record[key]
+    if directory.finished.is_file():
+        gathered["training_seconds"] = read_json_object(directory.finished)["seconds"]
+    if directory.trained and directory.evaluated(split):
+        entry = read_json_object(directory.metrics)["splits"][split]
+        gathered["images"] = entry["images"]
+        gathered["metrics"] = entry["metrics"]
+    return gathered
+
+
+def measured(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells that have numbers."""
+    cells = [cell for row in record["rows"] for cell in row["cells"]]
+    return [cell for cell in cells if cell["metrics"] is not None]

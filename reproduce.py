@@ -1,0 +1,177 @@
+"""The one door: `python reproduce.py STUDY.json` prepares data, trains, evaluates, makes tables.
+
+What is done is skipped, so the same command goes on after a stop. A run that fails is passed
+over, named at the end, and makes the exit status 1.
+"""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from study.cli import Parser
+from study.errors import RunFailed, StudyError, one_line, run_command
+
+STAGES = ("data", "train", "evaluate", "tables")
+
+
+def parser() -> Parser:
+    """The command line of `reproduce.py`."""
+    made = Parser(prog="python reproduce.py", description=__doc__.splitlines()[0])
+    made.add_argument("study", type=Path, metavar="STUDY.json", help="a file of configs/studies/")
+    made.add_argument("--budget", help="one of the study's budgets, e.g. small; default: as it is")
+    made.add_argument("--raw", type=Path, help="folder of the raw data set, where one is needed")
+    made.add_argument("--data", type=Path, default=Path("data"), help="prepared data sets")
+    made.add_argument("--runs", type=Path, default=Path("runs"), help="run directories")
+    made.add_argument("--results", type=Path, default=Path("results"), help="tables and figures")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override in every run"
+    )
+    made.add_argument("--only", choices=STAGES, help="this stage alone")
+    made.add_argument("--status", action="store_true", help="print runs x stages and stop")
+    made.add_argument("--dry-run", action="store_true", help="print what would run and stop")
+    return made
+
+
+def shown_command(arguments: Any) -> str:
+    """The command as a reader would type it: what decides the numbers, no folders of this host."""
+    words = ["python", "reproduce.py", arguments.study.as_posix()]
+    if arguments.budget:
+        words += ["--budget", arguments.budget]
+    if arguments.raw:
+        words += ["--raw", "RAW_FOLDER"]
+    for text in arguments.set:
+        words += ["--set", text]
+    return shlex.join(words)
+
+
+def dataset_name(study: Any) -> str:
+    """The folder below data/ that the study's data go to; every run must train on it."""
+    from data_prep.options import default_name
+
+    name = study.data.name or default_name(study.data.dataset, study.data.options)
+    for cell in study.cells:
+        if cell.run.config.dataset != name:
+            raise StudyError(
+                f"{study.file}: run '{cell.name}' is for data set '{cell.run.config.dataset}', "
+                f"the study prepares '{name}'"
+            )
+    return name
+
+
+def prepare_data(study: Any, arguments: Any) -> None:
+    """The data set of the study, unless it is there."""
+    from data_prep.prepare import prepare
+
+    prepare(
+        study.data.dataset, study.data.options, arguments.raw, arguments.data, dataset_name(study)
+    )
+
+
+def train_cell(study: Any, cell: Any, arguments: Any) -> None:
+    """Train one run, unless it is trained."""
+    from study.datasets import open_dataset
+    from train.run import train_run
+
+    dataset = open_dataset(arguments.data, cell.run.config.dataset)
+    train_run(cell.run, dataset, arguments.runs / study.name / cell.directory)
+
+
+def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
+    """Evaluate one run on the study's split, unless it is evaluated."""
+    from evaluate.run import evaluate_run
+    from study.rundir import RunDirectory
+
+    path = arguments.runs / study.name / cell.directory
+    if not RunDirectory(path).evaluated(study.split):
+        evaluate_run(path, arguments.data, study.split)
+
+
+def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
+    """Train and evaluate every cell, in the study's order; one line for each that failed."""
+    from study.progress import say
+    from study.rundir import RunDirectory
+
+    work = {"train": train_cell, "evaluate": evaluate_cell}
+    failures = []
+    for number, cell in enumerate(study.cells, 1):
+        say(f"[{number}/{len(study.cells)}] {cell.title}: {cell.label}")
+        try:
+            for stage in stages:
+                work[stage](study, cell, arguments)
+        # Whatever goes wrong with one run, the others still count; the line names it at the end.
+        except Exception as error:
+            RunDirectory(arguments.runs / study.name / cell.directory).note_failure(stage, error)
+            kind = "" if isinstance(error, StudyError) else f"{type(error).__name__}: "
+            failures.append(f"{cell.title}: {stage}: {kind}{one_line(error)}")
+            say(f"failed: {failures[-1]}")
+    return failures
+
+
+def state(study: Any, cell: Any, runs: Path) -> dict[str, str]:
+    """How far one cell is, in a word a stage."""
+    from study.rundir import RunDirectory
+
+    directory = RunDirectory(runs / study.name / cell.directory)
+    states = {"run": cell.title, "train": "–", "evaluate": "–"}
+    if directory.record.is_file():
+        states["train"] = "done" if directory.trained else "stopped or running"
+    if directory.trained and directory.evaluated(study.split):
+        states["evaluate"] = "done"
+    failed = directory.failed_stage()
+    return states | ({failed: "failed"} if failed else {})
+
+
+def print_status(study: Any, arguments: Any) -> None:
+    """Runs x stages, and the two stages that belong to the whole study."""
+    import pandas as pd
+
+    rows = [state(study, cell, arguments.runs) for cell in study.cells]
+    print(pd.DataFrame(rows).to_markdown(index=False))
+    data = arguments.data / dataset_name(study)
+    tables = arguments.results / study.name
+    print(f"data: {data}: {'done' if (data / 'manifest.json').is_file() else '–'}")
+    print(f"tables: {tables}: {'done' if (tables / 'README.md').is_file() else '–'}")
+
+
+def print_plan(study: Any, arguments: Any) -> None:
+    """What would run: every command a person could type instead, in order."""
+    print(f"study {study.name}: {len(study.cells)} runs; {study.cost}")
+    data = arguments.data / dataset_name(study)
+    print(f"data: {data} ({study.data.dataset}, options {study.data.options})")
+    for cell in study.cells:
+        out = arguments.runs / study.name / cell.directory
+        steps = state(study, cell, arguments.runs)
+        print(f"{cell.title}: train {steps['train']}, evaluate {steps['evaluate']} -> {out}")
+    print(f"tables: {arguments.results / study.name}")
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    # After parsing, because torch and pythae take seconds to import.
+    from evaluate.tables import check_tables
+    from study.expansion import load_study
+    from study.overrides import parse_overrides
+
+    study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
+    check_tables(study.config.tables, str(study.file))
+    dataset_name(study)
+    if arguments.dry_run or arguments.status:
+        (print_plan if arguments.dry_run else print_status)(study, arguments)
+        return 0
+    stages = [arguments.only] if arguments.only else list(STAGES)
+    if "data" in stages:
+        prepare_data(study, arguments)
+    work = [stage for stage in ("train", "evaluate") if stage in stages]
+    failures = run_cells(study, arguments, work) if work else []
+    if "tables" in stages:
+        from evaluate.report import write_results
+
+        print(write_results(study, arguments.runs, arguments.results, shown_command(arguments)))
+    if failures:
+        more = f"{len(failures)} of {len(study.cells)} runs failed: "
+        raise RunFailed(more + "; ".join(failures))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command("reproduce", main)

@@ -1,0 +1,1 @@
+"""What every stage shares: config schema, expansion, dataset reader, run directory, errors."""

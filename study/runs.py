@@ -1,0 +1,72 @@
+"""Run files: read, overridden, checked, resolved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.errors import StudyError
+from study.jsonfile import read_json_object
+from study.overrides import apply_overrides
+from study.pythae_json import check_section, is_variational, section_of
+from study.schema import RunConfig, validate
+
+VARIATIONAL_ONLY = "it has a noise of its own; leave it out or train an AE or a WAE_MMD"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked run. `model` and `trainer` are Pythae's config objects."""
+
+    file: Path
+    config: RunConfig
+    model: Any
+    trainer: Any
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random in the run: `trainer.seed`."""
+        return self.trainer.seed
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole config as plain JSON, every default filled in: what `run.json` records."""
+        config = self.config.model_dump(exclude={"schema_", "comment"})
+        return config | {"model": section_of(self.model), "trainer": section_of(self.trainer)}
+
+    def with_shape(self, shape: tuple[int, int, int]) -> "Run":
+        """This run on images of C x H x W: the data's shape becomes `model.input_dim`."""
+        given = self.model.input_dim
+        if given is not None and tuple(given) != tuple(shape):
+            raise StudyError(
+                f"{self.file}: model.input_dim is {list(given)}, the images of "
+                f"'{self.config.dataset}' are {list(shape)}; leave input_dim out"
+            )
+        section = section_of(self.model) | {"input_dim": list(shape)}
+        model = check_section("model", section, f"{self.file}: model")
+        return Run(self.file, self.config, model, self.trainer)
+
+
+def load_run(file: Path, overrides: dict[str, Any] | None = None, seed: int | None = None) -> Run:
+    """Read a run file, apply `overrides` (dotted key -> value) and then `seed`, check it all."""
+    overrides = dict(overrides or {})
+    if seed is not None:
+        overrides["trainer.seed"] = seed
+    raw = apply_overrides(read_json_object(file), overrides, str(file))
+    return parse_run(raw, file)
+
+
+def parse_run(raw: dict[str, Any], file: Path) -> Run:
+    """Check a config that is already read; `file` is what errors name."""
+    config = validate(RunConfig, raw, file)
+    model = check_section("model", config.model, f"{file}: model")
+    trainer = check_section("trainer", config.trainer, f"{file}: trainer")
+    _check_engine(config, model, file)
+    return Run(Path(file), config, model, trainer)
+
+
+def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
+    if config.engine.latent_noise is not None and is_variational(model):
+        raise StudyError(f"{file}: engine.latent_noise: a {model.name} {VARIATIONAL_ONLY}")
+    if config.engine.mmd_sigmas is not None and model.name != "WAE_MMD_Config":
+        raise StudyError(
+            f"{file}: engine.mmd_sigmas: only a WAE_MMD_Config has an MMD, not {model.name}"
+        )

@@ -1,0 +1,206 @@
+"""What a run file and a study file may hold. Strict: no unknown key, no silent conversion."""
+
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from study.errors import StudyError
+from study.pythae_json import suggest
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
+Split = Literal["eval", "test"]
+Count = Annotated[int, Field(ge=1)]
+M = TypeVar("M", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Base of every section: strict types, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ConvNet(Section):
+    """Pythae's benchmark convnets for 28, 32 and 64 pixels; width 128 is Pythae's own."""
+
+    name: Literal["convnet28", "convnet32", "convnet64"]
+    width: Count = 128
+
+
+class Mlp(Section):
+    """Fully connected layers with ReLU; `encoder` and `decoder` list the hidden widths in order."""
+
+    name: Literal["mlp"]
+    encoder: Annotated[list[Count], Field(min_length=1)]
+    decoder: Annotated[list[Count], Field(min_length=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+Networks = Annotated[ConvNet | Mlp, Field(discriminator="name")]
+
+
+class Engine(Section):
+    """What training needs and Pythae has no word for."""
+
+    # Standard deviation of the Gaussian noise added to the latent before decoding, in training
+    # only (AE and WAE_MMD: a VAE has its own).
+    latent_noise: Annotated[float, Field(gt=0)] | None = None
+    # WAE_MMD only: sum of RBF kernels of these standard deviations, MMD with its diagonal terms
+    # (the biased estimator), in place of Pythae's kernels.
+    mmd_sigmas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
+
+
+class BernoulliLikelihood(Section):
+    """log p(x|z) = -BCE summed over pixels and channels."""
+
+    name: Literal["bernoulli"]
+
+
+class GaussianLikelihood(Section):
+    """log p(x|z) of N(x̂, sigma² I), normalising constant included."""
+
+    name: Literal["gaussian"]
+    sigma: Annotated[float, Field(gt=0)] = 1.0
+
+
+Likelihood = Annotated[BernoulliLikelihood | GaussianLikelihood, Field(discriminator="name")]
+
+
+class Evaluation(Section):
+    """How a trained run is measured."""
+
+    split: Split = "test"
+    likelihood: Likelihood = GaussianLikelihood(name="gaussian")
+    # Draws of z per image for the ELBO's expectation.
+    elbo_samples: Count = 1
+    # Images in the pictures of reconstructions and of generations.
+    pictures: Count = 16
+
+
+class RunConfig(Section):
+    """One run. `model` and `trainer` are Pythae's own JSON (`study.pythae_json` checks them)."""
+
+    schema_: Annotated[str | None, Field(alias="$schema")] = None
+    # What it costs and what it should give, for people.
+    comment: str | None = None
+    dataset: Name
+    networks: Networks
+    model: dict[str, Any]
+    trainer: dict[str, Any]
+    engine: Engine = Engine()
+    evaluation: Evaluation = Evaluation()
+
+
+class StudyData(Section):
+    """What `python -m data_prep DATASET` is to prepare; `options` are its options."""
+
+    dataset: Literal["shapes", "mnist", "celeba"]
+    options: dict[str, Any] = {}
+    # The folder under data/; None: the data set's own name, e.g. celeba64.
+    name: Name | None = None
+
+
+class StudyRun(Section):
+    """One row, or one for each point of `grid` (config key -> values)."""
+
+    name: Name
+    config: str
+    # Shown in tables; {model.beta} stands for that key of the run's config.
+    label: str
+    set: dict[str, Any] = {}
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+
+
+class StudyTable(Section):
+    """One table: which metrics, in which order."""
+
+    name: Name
+    title: str
+    metrics: Annotated[list[str], Field(min_length=1)]
+
+
+class Budget(Section):
+    """A smaller or larger way through the same study: what it changes."""
+
+    cost: str
+    set: dict[str, Any] = {}
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    data: StudyData | None = None
+    split: Split | None = None
+
+
+class StudyConfig(Section):
+    """Runs x grid x seeds on one data set, and the tables made of them."""
+
+    schema_: Annotated[str | None, Field(alias="$schema")] = None
+    name: Name
+    title: str
+    # Whose comparison it re-runs.
+    source: str
+    cost: str
+    data: StudyData
+    # The split that the tables stand on.
+    split: Split
+    set: dict[str, Any] = {}
+    runs: Annotated[list[StudyRun], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    tables: Annotated[list[StudyTable], Field(min_length=1)]
+    budgets: dict[Name, Budget] = {}
+
+
+def _inner(model: type[BaseModel], key: str, tag: str | None) -> type[BaseModel] | None:
+    """The section class under `key`; of a union the one whose `name` may be `tag`."""
+    field = model.model_fields.get(key)
+    kinds = [field.annotation, *typing.get_args(field.annotation)] if field else []
+    sections = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+    if len(sections) > 1:
+        sections = [
+            k for k in sections if tag in typing.get_args(k.model_fields["name"].annotation)
+        ]
+    return sections[0] if len(sections) == 1 else None
+
+
+def _known_keys(model: type[BaseModel], loc: tuple) -> tuple[list[str], list[str]]:
+    """The key path of an error without Pydantic's union tags, and the keys known beside it."""
+    path: list[str] = []
+    at: type[BaseModel] | None = model
+    parts = [str(part) for part in loc]
+    known: list[str] = []
+    while parts:
+        part = parts.pop(0)
+        path.append(part)
+        known = [f.alias or name for name, f in at.model_fields.items()] if at else []
+        at = _inner(at, part, parts[0] if parts else None) if at else None
+        names = at.model_fields.get("name") if at else None
+        if names and parts and parts[0] in typing.get_args(names.annotation):
+            parts.pop(0)
+    return path, known
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    path, known = _known_keys(model, first["loc"])
+    where = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        may = f"; known are {', '.join(known)}" if known else ""
+        return f"{where}: unknown key{suggest(path[-1], known)}{may}"
+    if first["type"] == "missing":
+        return f"{where}: this key is missing"
+    if first["type"] == "union_tag_not_found":
+        return f"{where}.name: this key is missing; it says which kind is meant"
+    if first["type"] == "union_tag_invalid":
+        got, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        hint = suggest(got, [tag.strip("' ") for tag in tags.split(",")])
+        return f"{where}.name: '{got}' is not one of {tags}{hint}"
+    got = first.get("input")
+    shown = f", not {got!r}" if isinstance(got, str | int | float | bool | None) else ""
+    return f"{where}: {first['msg']}{shown}"
+
+
+def validate(model: type[M], value: dict[str, Any], where: Path | str) -> M:
+    """`value` as a `model`; StudyError names file, key path and what would have been right."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise StudyError(f"{where}: {_explain(model, error)}") from None

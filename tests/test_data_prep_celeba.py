@@ -1,0 +1,215 @@
+"""CelebA: what comes out, on made official folders and on real images."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.celeba_decode import Frame, centre_box, decode
+from data_prep.celeba_index import OFFICIAL, read_attributes, read_partition
+from data_prep.prepare import prepare
+from study.datasets import open_dataset
+from tests.raw_data import (
+    NAMES,
+    contents,
+    fake_celeba,
+    jpeg,
+    real_data,
+    run_cli,
+    splits_of,
+    zipped_celeba,
+)
+
+OPTIONS = {"image_size": 16, "subset": True}
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return fake_celeba(tmp_path_factory.mktemp("celeba") / "raw")
+
+
+@pytest.fixture
+def small_official(monkeypatch):
+    """As if the published CelebA were the made one: 8, 3 and 3 images."""
+    for name, count in (("train", 8), ("eval", 3), ("test", 3)):
+        monkeypatch.setitem(OFFICIAL, name, count)
+
+
+def test_splits_arrays_and_manifest(raw, tmp_path, capsys):
+    folder = prepare("celeba", OPTIONS, raw, tmp_path)
+    assert folder == tmp_path / "celeba16"
+    sentence = "8 of 162,770 train, 3 of 19,867 eval and 3 of 19,962 test images of CelebA"
+    assert capsys.readouterr().out == (
+        f"{folder}: 8 train, 3 eval and 3 test images of 3 x 16 x 16; {sentence}\n"
+    )
+    expected = {"train": range(1, 9), "eval": range(9, 12), "test": range(12, 15)}
+    for split, numbers in expected.items():
+        with np.load(folder / f"{split}_data.npz", allow_pickle=False) as loaded:
+            assert loaded["source"].dtype == np.int32
+            assert loaded["source"].tolist() == list(numbers)
+            assert loaded["attribute_names"].tolist() == NAMES
+            assert loaded["attributes"].dtype == np.int8
+            for n, image, row in zip(numbers, loaded["data"], loaded["attributes"], strict=True):
+                assert np.array_equal(image, decode(jpeg(n), "x", Frame(16, None)))
+                bits = np.random.default_rng(n).random(40) < 0.5
+                assert np.array_equal(row, np.where(bits, 1, -1))
+    manifest = manifest_of(folder)
+    assert list(manifest)[:5] == ["format", "name", "dataset", "image_shape", "splits"]
+    assert manifest["subset"] == sentence
+    assert manifest["left_out"][0] == "162,762 train images: not among the raw files"
+    assert manifest["options"] == {
+        "image_size": 16,
+        "crop": "none",
+        "subset": True,
+        "limit_train": None,
+        "limit_eval": None,
+    }
+    assert manifest["resample"] == "bilinear (Pillow, antialiased)"
+    assert manifest["notes"]["images_without_attributes"] == 0
+    assert str(tmp_path) not in (folder / "manifest.json").read_text()
+
+
+def test_folder_and_zip_give_the_same_bytes(raw, tmp_path):
+    folder = prepare("celeba", OPTIONS, raw, tmp_path / "folder")
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        archive = zipped_celeba(raw, tmp_path / f"zip{packing}", packing)
+        made = prepare("celeba", OPTIONS, archive, tmp_path / f"out{packing}")
+        assert splits_of(made) == splits_of(folder)
+        there, here = manifest_of(folder), manifest_of(made)
+        assert here["raw"].pop("images") == "img_align_celeba.zip"
+        assert there["raw"].pop("images") == "img_align_celeba"
+        assert here == there
+
+
+def test_processes_zip_and_order(tmp_path):
+    """Several chunks, two processes, the real command: the same as in one process."""
+    raw = fake_celeba(tmp_path / "raw", train=150, eval_=66, test=0)
+    archive = zipped_celeba(raw, tmp_path / "zip")
+    one = prepare("celeba", OPTIONS, raw, tmp_path / "one", workers=1)
+    options = ["--subset", "--image-size", 16, "--workers", 2]
+    done = run_cli("celeba", "--raw", archive, "--out", tmp_path / "two", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+    assert sorted(splits_of(one)) == ["eval_data.npz", "train_data.npz"]
+    assert splits_of(tmp_path / "two" / "celeba16") == splits_of(one)
+
+
+def test_same_input_same_files(raw, tmp_path):
+    one = prepare("celeba", OPTIONS, raw, tmp_path / "one")
+    two = prepare("celeba", OPTIONS, raw, tmp_path / "two")
+    assert contents(one) == contents(two)
+
+
+def test_complete(raw, tmp_path, capsys, small_official):
+    folder = prepare("celeba", {"image_size": 8}, raw, tmp_path)
+    assert capsys.readouterr().out.endswith("; all of CelebA\n")
+    assert manifest_of(folder)["subset"] is None
+    assert manifest_of(folder)["left_out"] == []
+
+
+def test_limits(raw, tmp_path, small_official):
+    options = {"image_size": 8, "limit_train": 5, "limit_eval": 1}
+    folder = prepare("celeba", options, raw, tmp_path)
+    assert manifest_of(folder)["subset"] == (
+        "the first 5 of 8 train, the first 1 of 3 eval and 3 of 3 test images of CelebA"
+    )
+    assert manifest_of(folder)["left_out"] == [
+        "3 train images: beyond --limit-train",
+        "2 eval images: beyond --limit-eval",
+    ]
+    dataset = open_dataset(tmp_path, "celeba8", verify=True)
+    assert dataset.array("train", "source").tolist() == [1, 2, 3, 4, 5]
+    assert dataset.array("eval", "source").tolist() == [9]
+
+
+def test_limit_of_a_subset_says_of_how_many(tmp_path, small_official):
+    raw = fake_celeba(tmp_path / "raw")
+    (raw / "img_align_celeba" / "000002.jpg").unlink()
+    folder = prepare("celeba", {**OPTIONS, "limit_train": 2}, raw, tmp_path)
+    assert "the first 2 of the 7 present of 8 train" in manifest_of(folder)["subset"]
+    assert open_dataset(tmp_path, "celeba16").array("train", "source").tolist() == [1, 3]
+
+
+def test_without_attributes_and_other_files_beside(tmp_path):
+    raw = fake_celeba(tmp_path / "raw")
+    (raw / "list_attr_celeba.txt").unlink()
+    (raw / "img_align_celeba" / "Thumbs.db").write_bytes(b"x")
+    (raw / "img_align_celeba" / "._000001.jpg").write_bytes(b"x")
+    folder = prepare("celeba", OPTIONS, raw, tmp_path)
+    with np.load(folder / "train_data.npz") as loaded:
+        assert sorted(loaded) == ["data", "source"]
+
+
+def test_subset_may_lack_attributes(tmp_path):
+    raw = fake_celeba(tmp_path / "raw")
+    lines = (raw / "list_attr_celeba.txt").read_text().splitlines()
+    (raw / "list_attr_celeba.txt").write_text("\n".join(["13", lines[1], *lines[3:]]) + "\n")
+    folder = prepare("celeba", OPTIONS, raw, tmp_path)
+    with np.load(folder / "train_data.npz") as loaded:
+        assert not loaded["attributes"][0].any()
+        assert loaded["attributes"][1:].all()
+    assert manifest_of(folder)["notes"]["images_without_attributes"] == 1
+
+
+def test_centre_box_by_hand():
+    assert centre_box(178, 218, 178) == (0, 20, 178, 198)
+    # 38.5 rounds to 38 and 58.5 to 58: half to even, as Python and torchvision do.
+    assert centre_box(178, 218, 101) == (38, 58, 139, 159)
+
+
+@pytest.mark.parametrize("crop", [None, 178, 140, 101])
+def test_decodes_as_torchvision_does(crop):
+    transforms = pytest.importorskip("torchvision.transforms")
+    image = Image.open(io.BytesIO(jpeg(1)))
+    if crop is not None:
+        image = transforms.CenterCrop(crop)(image)
+    expected = transforms.Resize((64, 64))(image)
+    ours = decode(jpeg(1), "x", Frame(64, crop))
+    assert ours.dtype == np.uint8
+    assert np.array_equal(ours, np.asarray(expected).transpose(2, 0, 1))
+
+
+def test_crop_is_recorded(raw, tmp_path):
+    folder = prepare("celeba", {**OPTIONS, "crop": 178}, raw, tmp_path)
+    assert manifest_of(folder)["crop"] == 178
+    first = np.load(folder / "train_data.npz")["data"][0]
+    assert np.array_equal(first, decode(jpeg(1), "x", Frame(16, 178)))
+
+
+def test_the_real_one(tmp_path):
+    raw = real_data("celeba")
+    options = {"image_size": 32, "subset": True, "limit_train": 70, "limit_eval": 10}
+    folder = prepare("celeba", options, raw, tmp_path, workers=2)
+    dataset = open_dataset(tmp_path, "celeba32", verify=True)
+    assert dataset.splits() == ["train", "eval"]
+    assert (dataset.count("train"), dataset.count("eval")) == (70, 10)
+    assert "the first 70 of the 8,000 present of 162,770 train" in dataset.subset
+    # The 67th image is of the second chunk.
+    number = dataset.array("train", "source")[66]
+    content = (raw / "img_align_celeba" / f"{number:06d}.jpg").read_bytes()
+    expected = decode(content, "x", Frame(32, None))
+    assert np.array_equal(dataset.images("train")[66], expected)
+    names = dataset.array("train", "attribute_names").tolist()
+    assert len(names) == 40
+    # 000001.jpg: a smiling woman with straight hair, 000003.jpg a man.
+    male = dataset.array("train", "attributes")[:, names.index("Male")]
+    source = dataset.array("train", "source").tolist()
+    assert male[source.index(1)] == -1
+    assert folder.name == "celeba32"
+
+
+def test_the_real_partition():
+    raw = real_data("celeba")
+    codes = read_partition(raw / "list_eval_partition.txt")
+    assert [int((codes == code).sum()) for code in (0, 1, 2)] == list(OFFICIAL.values())
+    assert sum(OFFICIAL.values()) == 202_599
+    attributes = read_attributes(raw / "list_attr_celeba.txt", codes)
+    assert attributes.values.shape == (202_600, 40)
+    assert (attributes.values[:, 0] != 0).sum() == 4559

@@ -1,0 +1,76 @@
+"""`history.jsonl`: every loss term of every epoch, averaged over images.
+
+Pythae's own epoch loss is a mean of batch means, in which a short last batch weighs too much,
+and holds the total alone. A forward hook sees each batch's terms and its size instead.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pythae.trainers.training_callbacks import TrainingCallback
+
+
+class LossMeter:
+    """Sums of loss terms, weighted by batch size; they stay on the device until asked for."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.images = 0
+
+    def add(self, output: dict[str, Any], batch_size: int) -> None:
+        """Take in the scalar tensors of a model's output (means over a batch)."""
+        self.images += batch_size
+        for name, value in output.items():
+            if torch.is_tensor(value) and value.ndim == 0:
+                term = value.detach().double() * batch_size
+                self.sums[name] = self.sums[name] + term if name in self.sums else term
+
+    def means(self) -> dict[str, float]:
+        """Mean of each term over the images seen; starts anew."""
+        means = {name: float(total) / self.images for name, total in self.sums.items()}
+        self.__init__()
+        return means
+
+
+class HistoryCallback(TrainingCallback):
+    """Writes one line of JSON for each epoch: epoch, train and eval terms, rate, seconds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.meters = {True: LossMeter(), False: LossMeter()}
+        self.hook = None
+        self.started = 0.0
+
+    def on_train_begin(self, training_config: Any, model: Any = None, **kwargs: Any) -> None:
+        meters = self.meters
+
+        # A plain function: the trainer deep-copies the model with its hooks at each improvement,
+        # and copies of a function are the function itself.
+        def see(module: Any, arguments: tuple, output: dict[str, Any]) -> None:
+            meters[module.training].add(output, len(arguments[0]["data"]))
+
+        self.hook = model.register_forward_hook(see)
+
+    def on_epoch_begin(self, training_config: Any, **kwargs: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_log(self, training_config: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        line = {
+            "epoch": kwargs["global_step"],
+            "train": self.meters[True].means(),
+            "eval": self.meters[False].means(),
+            "seconds": round(time.perf_counter() - self.started, 3),
+        }
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def on_train_end(self, training_config: Any, **kwargs: Any) -> None:
+        self.hook.remove()
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The epochs of a `history.jsonl`, in order."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
