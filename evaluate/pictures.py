@@ -1,4 +1,4 @@
-"""Pictures of images in rows, and loss curves: drawn without a display, the same bytes each time."""
+"""Rows of images and loss curves, drawn without a display, the same bytes each time."""
 
 from pathlib import Path
 from typing import Any

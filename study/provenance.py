@@ -52,7 +52,7 @@ def _processor() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Host, processor, cores that this process may use, GPU (None without), SLURM job (likewise)."""
+    """Host, processor, usable cores, threads, GPU and SLURM job (None where there is none)."""
     import torch
 
     affinity = getattr(os, "sched_getaffinity", None)

@@ -80,7 +80,9 @@ def test_gzip_that_is_none(tmp_path, capsys):
 def test_wrong_magic(tmp_path, capsys):
     raw = fake_mnist(tmp_path / "raw")
     (raw / IMAGES).write_bytes(b"<!DOCTYPE html>")
-    assert f"{raw / IMAGES}: no IDX file" in refusal(capsys, "mnist", "--raw", raw, out=tmp_path / "out")
+    assert f"{raw / IMAGES}: no IDX file" in refusal(
+        capsys, "mnist", "--raw", raw, out=tmp_path / "out"
+    )
 
 
 def test_missing_file_and_missing_folder(tmp_path, capsys):
