@@ -149,6 +149,7 @@ def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch and pythae take seconds to import.
     from evaluate.tables import check_tables
+    from study.datasets import open_dataset
     from study.expansion import load_study
     from study.overrides import parse_overrides
 
@@ -161,8 +162,10 @@ def main() -> int:
     stages = [arguments.only] if arguments.only else list(STAGES)
     if "data" in stages:
         prepare_data(study, arguments)
-    work = [stage for stage in ("train", "evaluate") if stage in stages]
-    failures = run_cells(study, arguments, work) if work else []
+    failures = []
+    if work := [stage for stage in ("train", "evaluate") if stage in stages]:
+        open_dataset(arguments.data, dataset_name(study))  # missing data end it here, once
+        failures = run_cells(study, arguments, work)
     if "tables" in stages:
         from evaluate.report import write_results
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 
 from data_prep.built import Built, Split, enumerate_words
 from data_prep.celeba_decode import RESAMPLE, Frame, decoded
@@ -33,8 +34,10 @@ def build(
     options: CelebaOptions, raw: Path | None, workers: int | None = None, **_: object
 ) -> Built:
     """CelebA's splits; images are decoded by `workers` processes while they are written."""
-    if raw is None or not raw.is_dir():
-        raise StudyError(f"{raw or 'celeba'}: no such folder; --raw is CelebA's official folder")
+    if raw is None:
+        raise StudyError("celeba: it is not downloaded; give its official folder with --raw")
+    if not raw.is_dir():
+        raise StudyError(f"{raw}: no such folder; --raw is CelebA's official folder")
     partition = read_partition(raw / PARTITION_FILE)
     images = find_images(raw)
     codes = _check_images(images, partition, options.subset)
@@ -80,8 +83,8 @@ def _check_images(images: Images, partition: np.ndarray, subset: bool) -> np.nda
         listed = np.flatnonzero(partition != ABSENT)
         first = int(np.setdiff1d(listed, images.numbers)[0])
         raise StudyError(
-            f"{images.where(first)}: missing, as are {missing - 1:,} others that "
-            f"{PARTITION_FILE} lists; --subset takes what is there"
+            f"{images.where(first)}: missing; {PARTITION_FILE} lists {missing:,} images that are "
+            f"not there, --subset takes what is"
         )
     return codes
 
@@ -108,8 +111,8 @@ def _count_unlisted(
     unlisted = numbers[attributes.values[numbers, 0] == 0]
     if len(unlisted) and not subset:
         raise StudyError(
-            f"{raw / ATTRIBUTES_FILE}: no row for {file_name(unlisted[0])} (nor for "
-            f"{len(unlisted) - 1:,} others); --subset does without"
+            f"{raw / ATTRIBUTES_FILE}: no row for {file_name(unlisted[0])}; {len(unlisted):,} of "
+            f"the images have none, --subset does without"
         )
     return len(unlisted)
 
@@ -160,7 +163,11 @@ def _left_out(there: dict[str, Images], chosen: dict[str, Images]) -> list[str]:
 
 
 def _notes(attributes: Attributes | None, unlisted: int) -> dict[str, Any]:
-    notes: dict[str, Any] = {"source": "number in the file's name"}
+    notes: dict[str, Any] = {
+        "source": "number in the file's name",
+        # Another release may decode or resize some pixel differently by one level.
+        "decoder": f"Pillow {PIL.__version__}",
+    }
     if attributes is not None:
         notes["images_without_attributes"] = unlisted
     return notes

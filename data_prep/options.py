@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from study.errors import StudyError
 from study.pythae_json import suggest
@@ -17,7 +18,9 @@ def _crop(value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if value == "none" or (whole and 1 <= value <= CELEBA_WIDTH):
         return value
-    raise ValueError(f"'none' or a whole number from 1 to {CELEBA_WIDTH} is wanted")
+    raise PydanticCustomError(
+        "crop", "'none' or a whole number from 1 to {width} is wanted", {"width": CELEBA_WIDTH}
+    )
 
 
 class ShapesOptions(Section):

@@ -39,13 +39,24 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is over: a process half started would complain."""
     # A process started meanwhile inherits the mask: Ctrl-C, which a terminal sends to all
-    # processes at once, then reaches the parent alone. The parent gets it when the mask is lifted.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # processes at once, then reaches the parent alone.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # The mask is this thread's, the signal may reach another one and still be raised here.
+    arrived: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, lambda which, _: arrived.append(which))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 def in_order(

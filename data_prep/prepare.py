@@ -41,7 +41,7 @@ def prepare(
     options, raw files or `out`; nothing half made stays.
     """
     options = check_options(dataset, options)
-    folder = Path(out) / check_name(name or default_name(dataset, options))
+    folder = Path(out) / check_name(default_name(dataset, options) if name is None else name)
     try:
         if _is_there(folder, dataset, options, overwrite):
             remark = "already prepared"
@@ -102,7 +102,10 @@ def _is_there(folder: Path, dataset: str, options: Section, overwrite: bool) -> 
 
 def _refuse_another(manifest_file: Path, dataset: str, options: Section) -> None:
     manifest = read_json_object(manifest_file)
-    there = {"dataset": manifest.get("dataset")} | dict(manifest.get("options") or {})
+    prepared_with = manifest.get("options")
+    if not isinstance(prepared_with, dict):
+        raise StudyError(f"{manifest_file}: key 'options' is missing")
+    there = {"dataset": manifest.get("dataset")} | prepared_with
     wanted = {"dataset": dataset} | options.model_dump()
     for key in wanted | there:
         if there.get(key) != wanted.get(key):

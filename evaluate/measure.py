@@ -70,14 +70,22 @@ def _elbo(model: Any, x: torch.Tensor, q: Posterior, how: Evaluation, noise: Noi
 def measure_batch(
     model: Any, x: torch.Tensor, how: Evaluation, noise: Noise
 ) -> dict[str, torch.Tensor]:
-    """Every metric that is defined for the model, B values each."""
+    """Every metric that is defined for the model, B values each; RunFailed if not finite."""
     q = encode(model, x)
     x_hat = decode(model, q.mean)
+    _refuse_unless_finite("a reconstruction", x_hat)
     values = {key: metric(x, x_hat) for key, metric in RECONSTRUCTION.items()}
     if q.log_var is not None:
         values["KL"] = kl(q.mean, q.log_var)
         values["ELBO"] = _elbo(model, x, q, how, noise)
+    for key, value in values.items():
+        _refuse_unless_finite(key, value)
     return values
+
+
+def _refuse_unless_finite(what: str, tensor: torch.Tensor) -> None:
+    if not torch.isfinite(tensor).all():
+        raise RunFailed(f"{what} is not finite: the model's weights are not fit to be measured")
 
 
 @torch.inference_mode()
@@ -92,7 +100,7 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Per-image values (float64, N each) of a model in eval mode on uint8 N x C x H x W images.
 
-    RunFailed where a value is not finite.
+    RunFailed, naming the images, where a reconstruction is not finite.
     """
     model = model.to(device)
     noise = Noise(seed)
@@ -100,12 +108,12 @@ def measure(
     with progress(len(images), what, "image") as bar:
         for start in range(0, len(images), batch_size):
             x = to_unit(images[start : start + batch_size]).to(device)
-            for key, value in measure_batch(model, x, how, noise).items():
+            try:
+                measured = measure_batch(model, x, how, noise)
+            except RunFailed as error:
+                last = start + len(x) - 1
+                raise RunFailed(f"{what}, images {start} to {last}: {error}") from None
+            for key, value in measured.items():
                 parts.setdefault(key, []).append(value.double().cpu().numpy())
             bar.update(len(x))
-    values = {key: np.concatenate(arrays) for key, arrays in parts.items()}
-    for key, value in values.items():
-        if not np.isfinite(value).all():
-            image = int(np.flatnonzero(~np.isfinite(value))[0])
-            raise RunFailed(f"{what}: {key} of image {image} is {value[image]}")
-    return values
+    return {key: np.concatenate(arrays) for key, arrays in parts.items()}

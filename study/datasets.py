@@ -3,24 +3,44 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from study.errors import StudyError
 from study.files import sha256
 from study.jsonfile import read_json_object
 from study.npz import check_images, member_names, open_array
 from study.progress import progress
+from study.schema import validate
 
 FORMAT = 1
 SPLITS = ("train", "eval", "test")
 MANIFEST = "manifest.json"
+AGAIN = "prepare it again (--overwrite)"
 
 
 def split_file(split: str) -> str:
     """The file's name of a split, Pythae's own: `train_data.npz`."""
     return f"{split}_data.npz"
+
+
+class _SplitEntry(BaseModel):
+    model_config = ConfigDict(strict=True)
+    count: int
+    bytes: int
+    sha256: str
+
+
+class _Manifest(BaseModel):
+    """What every stage reads of a manifest; each data set notes more."""
+
+    model_config = ConfigDict(strict=True)
+    name: str
+    image_shape: Annotated[list[int], Field(min_length=3, max_length=3)]
+    splits: dict[Literal["train", "eval", "test"], _SplitEntry]
+    subset: str | None
 
 
 @dataclass(frozen=True)
@@ -70,9 +90,7 @@ class Dataset:
         images = check_images(open_array(path, "data"), str(path))
         want = (self.count(split), *self.shape)
         if images.shape != want:
-            raise StudyError(
-                f"{path}: shape {images.shape}, the manifest says {want}; prepare it again"
-            )
+            raise StudyError(f"{path}: shape {images.shape}, the manifest says {want}; {AGAIN}")
         return images
 
     def array(self, split: str, key: str) -> np.ndarray | None:
@@ -95,9 +113,7 @@ def open_dataset(data: Path, name: str, verify: bool = False) -> Dataset:
         raise StudyError(
             f"{manifest_file}: format {manifest.get('format')!r}, this version reads {FORMAT}"
         )
-    missing = {"name", "image_shape", "subset", "splits"} - manifest.keys()
-    if missing:
-        raise StudyError(f"{manifest_file}: key '{min(missing)}' is missing; prepare it again")
+    validate(_Manifest, manifest, manifest_file)
     dataset = Dataset(folder, manifest)
     for split in dataset.splits():
         _check_file(dataset, split, verify)
@@ -108,16 +124,16 @@ def _check_file(dataset: Dataset, split: str, verify: bool) -> None:
     path = dataset.path(split)
     entry = dataset.manifest["splits"][split]
     if not path.is_file():
-        raise StudyError(f"{path}: missing, though the manifest names it; prepare it again")
+        raise StudyError(f"{path}: missing, though the manifest names it; {AGAIN}")
     if path.stat().st_size != entry["bytes"]:
         raise StudyError(
             f"{path}: {path.stat().st_size} bytes, the manifest says {entry['bytes']}; "
-            f"it was cut short or changed, prepare it again"
+            f"it was cut short or changed; {AGAIN}"
         )
     if verify:
         with progress(1, f"verify {path.name}", "file"):
             found = sha256(path)
         if found != entry["sha256"]:
             raise StudyError(
-                f"{path}: SHA-256 {found}, the manifest says {entry['sha256']}; prepare it again"
+                f"{path}: SHA-256 {found}, the manifest says {entry['sha256']}; {AGAIN}"
             )

@@ -84,13 +84,12 @@ def load_study(
     common = common | {"evaluation.split": split}
     if data.name:
         common["dataset"] = data.name
+    overrides = overrides or {}
+    _refuse_grid_overrides(config, overrides)
     cells: list[Cell] = []
     for run in config.runs:
         for point in _grid(run):
-            both = [key for key in overrides or {} if key in point]
-            if both:
-                raise StudyError(f"--set {both[0]}: the grid of run '{run.name}' sets it already")
-            settings = common | run.set | point | (overrides or {})
+            settings = common | run.set | point | overrides
             cells += _cells(file, run, point, settings, seeds, first_row=_next_row(cells))
     _refuse_twins(cells, file)
     cost = chosen.cost if chosen else config.cost
@@ -105,6 +104,13 @@ def _budget(config: StudyConfig, name: str | None, file: Path) -> Budget | None:
         hint = suggest(name, list(config.budgets))
         raise StudyError(f"{file}: no budget '{name}'{hint}; it has: {known}")
     return config.budgets[name]
+
+
+def _refuse_grid_overrides(config: StudyConfig, overrides: dict[str, Any]) -> None:
+    for run in config.runs:
+        both = [key for key in overrides if key in run.grid]
+        if both:
+            raise StudyError(f"--set {both[0]}: the grid of run '{run.name}' sets it already")
 
 
 def _grid(run: StudyRun) -> list[dict[str, Any]]:

@@ -30,6 +30,13 @@ OURS = {
     "rank": "one process per run is what runs here",
     "local_rank": "one process per run is what runs here",
 }
+# Pythae takes any whole number here and fails, or trains nothing, much later.
+AT_LEAST_ONE = (
+    "latent_dim",
+    "num_epochs",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+)
 # Pythae writes these two into every saved config and sets them itself when it builds the model.
 IGNORED = ("uses_default_encoder", "uses_default_decoder")
 
@@ -85,6 +92,8 @@ def check_section(kind: str, section: dict[str, Any], where: str) -> Any:
         if key in OURS and value not in (None, -1):
             raise StudyError(f"{where}.{key}: leave it out, {OURS[key]}")
         _check_value(cls, key, value, where)
+        if key in AT_LEAST_ONE and value < 1:
+            raise StudyError(f"{where}.{key}: at least 1 is wanted, not {value}")
     given = {key: value for key, value in given.items() if key not in OURS}
     try:
         return cls(**(given | _single_process(kind)))

@@ -10,8 +10,6 @@ from study.overrides import apply_overrides
 from study.pythae_json import check_section, is_variational, section_of
 from study.schema import RunConfig, validate
 
-VARIATIONAL_ONLY = "it has a noise of its own; leave it out or train an AE or a WAE_MMD"
-
 
 @dataclass(frozen=True)
 class Run:
@@ -65,7 +63,10 @@ def parse_run(raw: dict[str, Any], file: Path) -> Run:
 
 def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
     if config.engine.latent_noise is not None and is_variational(model):
-        raise StudyError(f"{file}: engine.latent_noise: a {model.name} {VARIATIONAL_ONLY}")
+        raise StudyError(
+            f"{file}: engine.latent_noise: a {model.name} has a noise of its own; "
+            f"leave it out, or train an AE or a WAE_MMD"
+        )
     if config.engine.mmd_sigmas is not None and model.name != "WAE_MMD_Config":
         raise StudyError(
             f"{file}: engine.mmd_sigmas: only a WAE_MMD_Config has an MMD, not {model.name}"

@@ -1,5 +1,6 @@
 """CelebA: each thing that may be wrong with the raw files costs one line that names it."""
 
+import os
 import zipfile
 
 import pytest
@@ -51,6 +52,14 @@ def test_missing(raw, refuse, name):
     assert f"{raw / name}: " in refuse()
 
 
+@pytest.mark.parametrize("name", [PARTITION, ATTRIBUTES, "img_align_celeba/000003.jpg"])
+def test_unreadable(raw, refuse, name):
+    (raw / name).chmod(0)
+    if os.access(raw / name, os.R_OK):
+        pytest.skip("this user may read anything")
+    assert f"{raw / name}: Permission denied" in refuse()
+
+
 def test_missing_raw_folder(capsys, tmp_path):
     missing = tmp_path / "nowhere"
     line = refusal(capsys, "celeba", "--raw", missing, *SUBSET, out=tmp_path / "out")
@@ -69,7 +78,7 @@ def test_missing_image_without_subset(raw, refuse, monkeypatch):
     image(raw, 5).unlink()
     image(raw, 7).unlink()
     line = refuse("--image-size", 16)
-    assert f"{image(raw, 5)}: missing, as are 1 others" in line
+    assert f"{image(raw, 5)}: missing; {PARTITION} lists 2 images" in line
     assert "--subset" in line
 
 

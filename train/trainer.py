@@ -64,6 +64,11 @@ class RunDirectoryMixin:
             loss = step(epoch)
         except ArithmeticError:  # upstream's word for NaN
             loss = math.nan
+        except RuntimeError as error:
+            # torch's BCE refuses NaN in these words before a loss can show it.
+            if "between 0 and 1" not in str(error):
+                raise
+            loss = math.nan
         if not math.isfinite(loss):
             raise RunFailed(
                 f"{self.training_dir}: the {split} loss became {loss} in epoch {epoch}; "

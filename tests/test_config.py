@@ -1,0 +1,348 @@
+"""Run and study files: what is refused, in what words, and how a study expands."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluate.tables import check_tables
+from study.errors import StudyError
+from study.expansion import load_study
+from study.overrides import apply_overrides, flatten, parse_override, parse_overrides
+from study.provenance import ROOT
+from study.runs import load_run
+from study.schema import ConvNet, Mlp
+from tests import made
+from train.networks import BUILDERS
+
+RUNS = sorted(ROOT.glob("configs/runs/*/*.json"))
+STUDIES = sorted(ROOT.glob("configs/studies/*.json"))
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_run_file_loads(path: Path) -> None:
+    run = load_run(path)
+    assert run.config.comment, "a run file says what it costs"
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_file_loads_with_every_budget(path: Path) -> None:
+    study = load_study(path)
+    check_tables(study.config.tables, str(path))
+    for budget in study.config.budgets:
+        assert load_study(path, budget).cells
+
+
+def test_all_run_files_belong_to_a_study() -> None:
+    used = {(path.parent / run.config).resolve() for path in STUDIES for run in _runs(path)}
+    assert used == set(RUNS)
+
+
+def _runs(path: Path) -> list:
+    return load_study(path).config.runs
+
+
+BAD = {
+    "unknown key": ("VAE", {"dtaset": 1}, "dtaset: unknown key (did you mean 'dataset'?)"),
+    "unknown engine key": (
+        "VAE",
+        {"engine": {"latent_nois": 1.0}},
+        "engine.latent_nois: unknown key (did you mean 'latent_noise'?)",
+    ),
+    "unknown networks": (
+        "VAE",
+        {"networks": {"name": "convnet65"}},
+        "networks.name: 'convnet65' is not one of",
+    ),
+    "unknown networks key": (
+        "VAE",
+        {"networks": {"name": "convnet28", "widht": 4}},
+        "networks.widht: unknown key (did you mean 'width'?); known are name, width",
+    ),
+    "networks without a name": ("VAE", {"networks": {"width": 4}}, "networks.name: this key"),
+    "width as text": (
+        "VAE",
+        {"networks": {"name": "convnet28", "width": "4"}},
+        "networks.width: Input should be a valid integer, not '4'",
+    ),
+    "width of true": (
+        "VAE",
+        {"networks": {"name": "convnet28", "width": True}},
+        "networks.width: Input should be a valid integer, not True",
+    ),
+    "dropout of one": (
+        "VAE",
+        {"networks": made.MLP | {"dropout": 1.0}},
+        "networks.dropout: Input should be less than 1",
+    ),
+    "data set with a slash": ("VAE", {"dataset": "../x"}, "dataset: String should match"),
+    "model typo that Pythae lets pass": (
+        "BetaVAE",
+        {"model": {"name": "BetaVAEConfig", "bta": 9}},
+        "model.bta: unknown key (did you mean 'beta'?); BetaVAEConfig has",
+    ),
+    "model value that Pythae converts": (
+        "BetaVAE",
+        {"model": {"name": "BetaVAEConfig", "beta": "9"}},
+        'model.beta: Input should be a valid number, not "9"',
+    ),
+    "model unknown": (
+        "VAE",
+        {"model": {"name": "VAEConfg"}},
+        "model.name: 'VAEConfg' is not one of AEConfig, VAEConfig, BetaVAEConfig, WAE_MMD_Config "
+        "(did you mean 'VAEConfig'?)",
+    ),
+    "model without a name": ("VAE", {"model": {}}, "model.name: one of"),
+    "loss unknown": (
+        "VAE",
+        {"model": {"name": "VAEConfig", "reconstruction_loss": "mae"}},
+        "model.reconstruction_loss: Input should be 'bce' or 'mse'",
+    ),
+    "trainer typo": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "epochs": 3}},
+        "trainer.epochs: unknown key",
+    ),
+    "optimizer unknown": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "optimizer_cls": "Adm"}},
+        "trainer: BaseTrainerConfig refuses it",
+    ),
+    "output_dir": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "output_dir": "x"}},
+        "trainer.output_dir: leave it out",
+    ),
+    "noise in a VAE": (
+        "VAE",
+        {"engine": {"latent_noise": 0.2}},
+        "engine.latent_noise: a VAEConfig has a noise of its own",
+    ),
+    "MMD in an AE": ("AE", {"engine": {"mmd_sigmas": [1.0]}}, "engine.mmd_sigmas: only a WAE_MMD"),
+    "no such split": ("VAE", {"evaluation": {"split": "train"}}, "evaluation.split: Input should"),
+    "no epochs": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "num_epochs": 0}},
+        "trainer.num_epochs: at least 1 is wanted, not 0",
+    ),
+    "no batch": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "per_device_train_batch_size": -4}},
+        "trainer.per_device_train_batch_size: at least 1 is wanted, not -4",
+    ),
+    "no latent": (
+        "VAE",
+        {"model": {"name": "VAEConfig", "latent_dim": 0}},
+        "model.latent_dim: at least 1 is wanted, not 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+def test_bad_run_file_names_file_key_and_remedy(case: str, tmp_path: Path) -> None:
+    model, changes, message = BAD[case]
+    path = made.run_file(tmp_path, model, **changes)
+    with pytest.raises(StudyError) as error:
+        load_run(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    assert error.value.status == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"dataset": "a", "dataset": "b"}', "the key 'dataset' stands twice"),
+        ('{"dataset": }', "not JSON: Expecting value at line 1, column 13"),
+        ('{"dataset": NaN}', "NaN is no JSON number"),
+        ("[1]", "an object {...} is wanted, not list"),
+        ("[" * 100_000, "brackets nest too deeply"),
+    ],
+    ids=["duplicate", "syntax", "NaN", "list", "deep"],
+)
+def test_bad_json(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(StudyError, match="run.json") as error:
+        load_run(path)
+    assert message in str(error.value)
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="nothing.json: No such file"):
+        load_run(tmp_path / "nothing.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="binary.json: not UTF-8"):
+        load_run(tmp_path / "binary.json")
+
+
+def test_pythaes_own_saved_json_is_taken_verbatim(tmp_path: Path) -> None:
+    from pythae.models import BetaVAEConfig
+    from pythae.trainers import BaseTrainerConfig
+
+    model = BetaVAEConfig(input_dim=(1, 28, 28), latent_dim=5, beta=2.0)
+    trainer = BaseTrainerConfig(num_epochs=3, learning_rate=1e-3)
+    path = tmp_path / "run.json"
+    config = made.run_config() | {
+        "model": json.loads(model.to_json_string()),
+        "trainer": json.loads(trainer.to_json_string()),
+    }
+    path.write_text(json.dumps(config))
+    run = load_run(path)
+    assert (run.model.beta, run.model.latent_dim, run.trainer.num_epochs) == (2.0, 5, 3)
+
+
+def test_environment_does_not_start_distributed_training(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    trainer = load_run(made.run_file(tmp_path)).trainer
+    assert (trainer.world_size, trainer.rank) == (1, 0)
+
+
+def test_overrides() -> None:
+    assert parse_override("model.beta=4") == ("model.beta", 4)
+    assert parse_override("dataset=mnist") == ("dataset", "mnist")
+    assert parse_override("a.b=[1, 2]") == ("a.b", [1, 2])
+    assert parse_override("a=b=c") == ("a", "b=c")
+    config = {"a": {"b": 1}, "c": 2}
+    assert apply_overrides(config, {"a.b": 3, "d.e": 4}, "x") == {
+        "a": {"b": 3},
+        "c": 2,
+        "d": {"e": 4},
+    }
+    assert config == {"a": {"b": 1}, "c": 2}
+    assert flatten({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
+    for bad in ("model.beta", "=4", "a..b=1"):
+        with pytest.raises(StudyError, match="KEY=VALUE is wanted"):
+            parse_override(bad)
+    with pytest.raises(StudyError, match="set twice"):
+        parse_overrides(["a=1", "a=2"])
+    with pytest.raises(StudyError, match="'c' is a value"):
+        apply_overrides(config, {"c.d": 1}, "x")
+
+
+def test_seed_wins_and_defaults_are_resolved(tmp_path: Path) -> None:
+    run = load_run(made.run_file(tmp_path), {"model.latent_dim": 7}, seed=11)
+    resolved = run.resolved()
+    assert run.seed == 11
+    assert resolved["model"]["latent_dim"] == 7
+    assert resolved["trainer"]["optimizer_cls"] == "Adam"
+    assert resolved["engine"] == {"latent_noise": None, "mmd_sigmas": None}
+    assert "output_dir" not in resolved["trainer"]
+
+
+def test_schema_and_builders_know_the_same_networks() -> None:
+    from typing import get_args
+
+    names = [n for c in (ConvNet, Mlp) for n in get_args(c.model_fields["name"].annotation)]
+    assert sorted(names) == sorted(BUILDERS)
+
+
+def study_config(**changes: object) -> dict:
+    return {
+        "name": "made",
+        "title": "Made",
+        "source": "a test",
+        "cost": "nothing",
+        "data": {"dataset": "shapes", "name": "tiny"},
+        "split": "eval",
+        "runs": [
+            {"name": "vae", "config": "vae.json", "label": "VAE"},
+            {
+                "name": "beta",
+                "config": "beta.json",
+                "label": "β = {model.beta}, D = {model.latent_dim}",
+                "grid": {"model.beta": [0.5, 4.0], "model.latent_dim": [2, 3]},
+            },
+        ],
+        "seeds": [1, 0],
+        "tables": [{"name": "t", "title": "T", "metrics": ["MSE"]}],
+        "budgets": {"small": {"cost": "less", "set": {"trainer.num_epochs": 1}, "seeds": [5]}},
+    } | changes
+
+
+def write_study(folder: Path, **changes: object) -> Path:
+    made.run_file(folder, "VAE", "vae")
+    made.run_file(folder, "BetaVAE", "beta")
+    path = folder / "study.json"
+    path.write_text(json.dumps(study_config(**changes)))
+    return path
+
+
+def test_expansion_order_is_runs_then_grid_then_seeds(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path))
+    assert [cell.title for cell in study.cells] == [
+        "vae/seed-1",
+        "vae/seed-0",
+        "beta-beta0.5-latent_dim2/seed-1",
+        "beta-beta0.5-latent_dim2/seed-0",
+        "beta-beta0.5-latent_dim3/seed-1",
+        "beta-beta0.5-latent_dim3/seed-0",
+        "beta-beta4.0-latent_dim2/seed-1",
+        "beta-beta4.0-latent_dim2/seed-0",
+        "beta-beta4.0-latent_dim3/seed-1",
+        "beta-beta4.0-latent_dim3/seed-0",
+    ]
+    last = study.cells[-1]
+    assert (last.row, last.label) == (4, "β = 4, D = 3")
+    assert (last.run.model.beta, last.run.model.latent_dim, last.run.seed) == (4.0, 3, 0)
+
+
+def test_order_of_the_committed_study_is_kept() -> None:
+    """An index into this list is what an array job gets: it must not move."""
+    study = load_study(ROOT / "configs/studies/celeba64.json", "small")
+    assert [cell.title for cell in study.cells] == [
+        "vae/seed-0",
+        "beta_vae-beta0.5/seed-0",
+        "beta_vae-beta1.0/seed-0",
+        "beta_vae-beta4.0/seed-0",
+    ]
+
+
+def test_budget_changes_seeds_and_settings_and_the_name(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path), "small")
+    assert study.name == "made-small"
+    assert {cell.seed for cell in study.cells} == {5}
+    assert {cell.run.trainer.num_epochs for cell in study.cells} == {1}
+    with pytest.raises(StudyError, match=r"no budget 'smal' \(did you mean 'small'\?\)"):
+        load_study(write_study(tmp_path), "smal")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [0, 0]}, "names a seed twice"),
+        ({"seeds": []}, "seeds: List should have at least 1 item"),
+        ({"seeds": [-1]}, "seeds.0: Input should be greater than or equal to 0"),
+        (
+            {"runs": [{"name": "a", "config": "vae.json", "label": "{model.x}"}]},
+            "'{model.x}' is no",
+        ),
+        (
+            {"runs": [{"name": "a", "config": "vae.json", "label": "A"}] * 2},
+            "two cells are called 'a/seed-1'",
+        ),
+        ({"runs": [{"name": "a", "config": "no.json", "label": "A"}]}, "no.json: No such file"),
+        ({"data": {"dataset": "shape"}}, "data.dataset: Input should be 'shapes'"),
+        ({"splitt": "eval"}, "splitt: unknown key (did you mean 'split'?)"),
+        (
+            {"runs": [{"name": "a", "config": "vae.json", "label": "A", "set": {"model.bta": 1}}]},
+            "model.bta: unknown key",
+        ),
+    ],
+)
+def test_bad_study(changes: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as error:
+        load_study(write_study(tmp_path, **changes))
+    assert message in str(error.value)
+
+
+def test_override_that_the_grid_sets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="the grid of run 'beta' sets it already"):
+        load_study(write_study(tmp_path), overrides={"model.beta": 1.0})
+
+
+def test_table_with_an_unknown_metric(tmp_path: Path) -> None:
+    path = write_study(tmp_path, tables=[{"name": "t", "title": "T", "metrics": ["SSMI"]}])
+    with pytest.raises(StudyError, match=r"tables.t.metrics: 'SSMI' .* \(did you mean 'SSIM'\?\)"):
+        check_tables(load_study(path).config.tables, str(path))

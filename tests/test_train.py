@@ -1,0 +1,356 @@
+"""Training: against stock Pythae, bit for bit against itself, and what it leaves on disk."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pythae.models import AutoModel
+from pythae.pipelines import TrainingPipeline
+from pythae.trainers import BaseTrainerConfig
+from pythae.trainers.trainer_utils import set_seed
+
+from study.datasets import open_dataset
+from study.errors import RunFailed, StudyError
+from study.rundir import RunDirectory
+from study.runs import load_run
+from tests import made
+from train.__main__ import main
+from train.history import read_history
+from train.models import build_model
+from train.models.noisy import add_noise, rbf_mmd
+from train.run import load_trained, train_run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A `data/` with the set `tiny`: 70 + 25 images of 1 x 28 x 28."""
+    folder = tmp_path_factory.mktemp("data")
+    made.dataset(folder)
+    return folder
+
+
+def train(tmp_path: Path, data: Path, kind: str = "VAE", out: str = "out", **changes) -> Path:
+    run = load_run(made.run_file(tmp_path, kind, **changes))
+    train_run(run, open_dataset(data, "tiny"), tmp_path / out)
+    return tmp_path / out
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_trained(out)[1].state_dict()
+
+
+def without_times(history: list[dict]) -> list[dict]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in history]
+
+
+@pytest.mark.parametrize("kind", made.MODELS)
+def test_final_weights_equal_stock_pythaes(kind: str, tmp_path: Path, data: Path) -> None:
+    """Same weights at the start, same seed: the same weights at the end, bit for bit."""
+    convnet = {"networks": {"name": "convnet28", "width": 2}}
+    out = train(tmp_path, data, kind, **convnet)
+    run = load_run(made.run_file(tmp_path, kind, **convnet)).with_shape((1, 28, 28))
+    set_seed(run.seed)
+    model = build_model(run)
+    run.trainer.output_dir = str(tmp_path / "stock")
+    dataset = open_dataset(data, "tiny")
+    floats = [np.array(dataset.images(split)) / 255.0 for split in ("train", "eval")]
+    stock = TrainingPipeline(model=model, training_config=run.trainer)
+    stock(*floats)
+    want = stock.trainer._best_model.state_dict()
+    got = weights(out)
+    assert got.keys() == want.keys()
+    for key in want:
+        assert torch.equal(got[key], want[key]), key
+
+
+@pytest.mark.parametrize("kind", made.MODELS)
+def test_two_runs_of_one_seed_are_the_same_bits(kind: str, tmp_path: Path, data: Path) -> None:
+    first, second = (train(tmp_path, data, kind, out) for out in ("a", "b"))
+    one, two = weights(first), weights(second)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    histories = [read_history(RunDirectory(out).history) for out in (first, second)]
+    assert without_times(histories[0]) == without_times(histories[1])
+
+
+def test_another_seed_starts_elsewhere(tmp_path: Path, data: Path) -> None:
+    first = weights(train(tmp_path, data, out="a"))
+    trainer = made.run_config()["trainer"] | {"seed": 4}
+    second = weights(train(tmp_path, data, out="b", trainer=trainer))
+    assert not torch.equal(first["encoder.embedding.weight"], second["encoder.embedding.weight"])
+
+
+TERMS = {
+    "AE": {"loss"},
+    "VAE": {"loss", "recon_loss", "reg_loss"},
+    "BetaVAE": {"loss", "recon_loss", "reg_loss"},
+    "WAE_MMD": {"loss", "recon_loss", "mmd_loss"},
+}
+
+
+@pytest.mark.parametrize("kind", TERMS)
+def test_history_has_every_term_of_every_epoch(kind: str, tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data, kind)
+    history = read_history(RunDirectory(out).history)
+    assert [line["epoch"] for line in history] == [1, 2]
+    for line in history:
+        assert set(line["train"]) == set(line["eval"]) == TERMS[kind]
+        assert line["seconds"] >= 0
+
+
+def test_history_is_the_mean_over_images_not_over_batches(tmp_path: Path, data: Path) -> None:
+    """25 eval images in batches of 16 and 9; AE in eval mode has no noise."""
+    out = train(tmp_path, data, "AE", trainer=made.run_config()["trainer"] | {"num_epochs": 1})
+    _, model = load_trained(out)
+    x = torch.from_numpy(np.array(open_dataset(data, "tiny").images("eval"))).float() / 255
+    with torch.no_grad():
+        errors = (
+            (model.decoder(model.encoder(x).embedding).reconstruction - x).pow(2).sum((1, 2, 3))
+        )
+    got = read_history(RunDirectory(out).history)[0]["eval"]["loss"]
+    assert got == pytest.approx(errors.mean().item(), rel=1e-6)
+
+
+def test_final_model_is_the_best_of_eval(tmp_path: Path, data: Path) -> None:
+    """A rate that ruins the model after the first epochs: the best is not the last."""
+    trainer = made.run_config()["trainer"] | {"num_epochs": 6, "learning_rate": 0.03}
+    out = train(tmp_path, data, "AE", trainer=trainer)
+    losses = [line["eval"]["loss"] for line in read_history(RunDirectory(out).history)]
+    _, model = load_trained(out)
+    x = torch.from_numpy(np.array(open_dataset(data, "tiny").images("eval"))).float() / 255
+    with torch.no_grad():
+        errors = (
+            (model.decoder(model.encoder(x).embedding).reconstruction - x).pow(2).sum((1, 2, 3))
+        )
+    assert errors.mean().item() == pytest.approx(min(losses), rel=1e-6)
+
+
+@pytest.mark.parametrize("networks", [made.MLP, {"name": "convnet28", "width": 2}])
+def test_pythae_opens_final_model_far_from_here(networks, tmp_path: Path, data: Path) -> None:
+    """In another folder and process, without this repository on the path."""
+    out = train(tmp_path, data, "VAE", networks=networks)
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.save(x, tmp_path / "x.pt")
+    program = (
+        "import torch; from pythae.models import AutoModel\n"
+        f"model = AutoModel.load_from_folder({str(out / 'final_model')!r}).eval()\n"
+        f"x = torch.load({str(tmp_path / 'x.pt')!r})\n"
+        "z = model.encoder(x).embedding\n"
+        f"torch.save(model.decoder(z).reconstruction.detach(), {str(tmp_path / 'y.pt')!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    _, model = load_trained(out)
+    with torch.no_grad():
+        want = model.decoder(model.encoder(x).embedding).reconstruction
+    assert torch.equal(torch.load(tmp_path / "y.pt"), want)
+
+
+@pytest.mark.parametrize("kind", made.MODELS)
+def test_pythae_knows_the_saved_class(kind: str, tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data, kind)
+    assert type(AutoModel.load_from_folder(str(out / "final_model"))).__name__ == kind
+
+
+def test_our_loading_opens_no_pickle(tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data)
+    for name in ("encoder.pkl", "decoder.pkl"):
+        (out / "final_model" / name).write_bytes(b"would fail if it were opened")
+    assert weights(out)
+
+
+def test_weights_that_are_no_weights(tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data)
+    file = out / "final_model" / "model.pt"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StudyError, match="model.pt: cannot be loaded"):
+        load_trained(out)
+    torch.save({"model_state_dict": Path("x")}, file)  # an object that weights_only refuses
+    with pytest.raises(StudyError, match="model.pt: cannot be loaded"):
+        load_trained(out)
+
+
+def test_run_json_says_what_ran(tmp_path: Path, data: Path) -> None:
+    record = json.loads((train(tmp_path, data) / "run.json").read_text())
+    assert record["config"]["model"]["input_dim"] == [1, 28, 28]
+    assert record["config"]["trainer"]["optimizer_cls"] == "Adam"
+    assert record["data"]["sha256"] == open_dataset(data, "tiny").hashes()
+    assert record["data"]["images"] == {"train": 70, "eval": 25}
+    assert record["versions"]["torch"] and record["machine"]["cores"]
+    assert set(record["parameters"]) == {"encoder", "decoder"}
+
+
+def test_finished_run_is_left_alone(tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data)
+    before = {path: path.stat().st_mtime_ns for path in sorted(out.rglob("*"))}
+    run, dataset = load_run(made.run_file(tmp_path)), open_dataset(data, "tiny")
+    assert train_run(run, dataset, out) is False
+    assert {path: path.stat().st_mtime_ns for path in sorted(out.rglob("*"))} == before
+
+
+def test_another_run_in_the_directory_is_refused(tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data)
+    run, dataset = load_run(made.run_file(tmp_path), seed=9), open_dataset(data, "tiny")
+    with pytest.raises(StudyError, match=r"config.trainer.seed is 3 there, 9 now; .*--overwrite"):
+        train_run(run, dataset, out)
+    assert load_trained(out)[0].seed == 3
+    assert train_run(run, dataset, out, overwrite=True)
+    assert load_trained(out)[0].seed == 9
+
+
+def test_other_data_under_the_same_name_are_refused(tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data)
+    made.dataset(tmp_path / "other", counts=(71, 25))
+    with pytest.raises(StudyError, match="holds another run: data"):
+        train_run(load_run(made.run_file(tmp_path)), open_dataset(tmp_path / "other", "tiny"), out)
+
+
+def test_a_new_evaluation_is_no_new_run(tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data)
+    (out / "metrics.json").write_text('{"splits": {"eval": {}}}')
+    file = made.run_file(tmp_path, evaluation={"split": "eval", "elbo_samples": 7})
+    assert train_run(load_run(file), open_dataset(data, "tiny"), out) is False
+    assert load_trained(out)[0].config.evaluation.elbo_samples == 7
+    assert not (out / "metrics.json").exists(), "measured under the old evaluation"
+
+
+def test_stopped_run_starts_from_zero_and_ends_the_same(tmp_path: Path, data: Path) -> None:
+    whole = train(tmp_path, data, out="a")
+    out = train(tmp_path, data, out="b")
+    directory = RunDirectory(out)
+    directory.final_model.rename(out / ".final_model.partial")
+    directory.history.write_text('{"epoch": 1}\n')
+    train(tmp_path, data, out="b")
+    one, two = weights(whole), weights(out)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert len(read_history(directory.history)) == 2
+    assert not list(out.glob(".*"))
+
+
+def test_foreign_folder_is_not_emptied(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    with pytest.raises(StudyError, match="not empty and no run directory"):
+        train(tmp_path, data)
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
+
+
+def test_overwrite_does_not_empty_a_foreign_folder_either(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    run, dataset = load_run(made.run_file(tmp_path)), open_dataset(data, "tiny")
+    with pytest.raises(StudyError, match="not empty and no run directory"):
+        train_run(run, dataset, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "thesis.tex").exists()
+
+
+def test_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path: Path, data: Path) -> None:
+    trainer = made.run_config()["trainer"] | {"learning_rate": 1e30}
+    with pytest.raises(RunFailed, match=r"the (train|eval) loss became \w+ in epoch 1") as error:
+        train(tmp_path, data, "VAE", trainer=trainer, model={"name": "VAEConfig", "latent_dim": 3})
+    assert error.value.status == 1
+    directory = RunDirectory(tmp_path / "out")
+    assert not directory.trained
+    assert directory.failed_stage() == "train"
+
+
+def test_latent_noise_acts_in_training_only() -> None:
+    z = torch.zeros(100_000, 1)
+    torch.manual_seed(0)
+    assert add_noise(z, 0.2, training=True).std().item() == pytest.approx(0.2, rel=0.02)
+    assert torch.equal(add_noise(z, 0.2, training=False), z)
+
+
+def test_mmd_against_plain_loops() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    b = torch.randn(6, 3, generator=generator, dtype=torch.float64) + 1
+    sigmas = [0.5, 3.0]
+
+    def k(u: torch.Tensor, v: torch.Tensor) -> float:
+        return sum(float(torch.exp(-((u - v) ** 2).sum() / (2 * s * s))) for s in sigmas)
+
+    def mean(p: torch.Tensor, q: torch.Tensor) -> float:
+        return float(np.mean([[k(u, v) for v in q] for u in p]))
+
+    want = mean(a, a) + mean(b, b) - 2 * mean(a, b)
+    assert rbf_mmd(a, b, sigmas).item() == pytest.approx(want, abs=1e-12)
+    assert rbf_mmd(a, a, sigmas).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("engine", [{"latent_noise": 0.2}, {"mmd_sigmas": [0.5, 1.0]}])
+def test_engine_extras_change_training_and_save_as_pythaes(engine, tmp_path, data) -> None:
+    plain = weights(train(tmp_path, data, "WAE_MMD", out="plain"))
+    out = train(tmp_path, data, "WAE_MMD", out="extra", engine=engine)
+    assert any(not torch.equal(plain[key], value) for key, value in weights(out).items())
+    assert type(AutoModel.load_from_folder(str(out / "final_model"))).__name__ == "WAE_MMD"
+
+
+def test_report_loss_in_pythaes_units(tmp_path: Path) -> None:
+    """Mean squared error + 0.1 MMD², times 784 pixels, is squared error + 78.4 MMD²."""
+    model = {"name": "WAE_MMD_Config", "latent_dim": 3, "reg_weight": 78.4}
+    sigmas = [0.5, 1.0, 3.0, 5.0]
+    file = made.run_file(tmp_path, "WAE_MMD", model=model, engine={"mmd_sigmas": sigmas})
+    built = build_model(load_run(file).with_shape((1, 28, 28))).eval()
+    x = torch.rand(8, 1, 28, 28)
+    z = built.encoder(x).embedding
+    prior = torch.randn_like(z)
+    x_hat = built.decoder(z).reconstruction
+    loss, _, _ = built.loss_function(x_hat, x, z, prior)
+    report = (x - x_hat).pow(2).mean() + 0.1 * rbf_mmd(z, prior, sigmas)
+    assert loss.item() == pytest.approx(784 * report.item(), rel=1e-5)
+
+
+def call(monkeypatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
+    return main()
+
+
+def test_dry_run_prints_the_config_and_writes_nothing(tmp_path, data, monkeypatch, capsys) -> None:
+    file = made.run_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert call(monkeypatch, file, "--dry-run", "--set", "model.latent_dim=9", "--seed", 5) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["model"]["latent_dim"] == 9 and shown["trainer"]["seed"] == 5
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: RUN.json"),
+        (["{run}", "--seed", "-1"], "argument --seed: -1: a whole number of at least 0 is wanted"),
+        (["{run}", "--set", "x"], "--set x: KEY=VALUE is wanted"),
+        (["{run}", "--set", "model.bta=1"], "model.bta: unknown key"),
+        (["{run}", "--data", "nowhere"], "nowhere/tiny: no prepared data set there"),
+        (["{run}", "--sed", "1"], "unrecognized arguments: --sed 1"),
+        (["none.json"], "none.json: No such file or directory"),
+        (["{run}", "--data", "{data}", "--out", "{run}/x"], "run.json/x: Not a directory"),
+    ],
+)
+def test_bad_command_lines_cost_one_line_and_status_2(arguments, message, tmp_path, data) -> None:
+    file = made.run_file(tmp_path)
+    words = [word.format(run=file, data=data) for word in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "train", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("train: ")
+    assert message in done.stderr
+
+
+def test_training_is_silent_but_for_its_last_line(tmp_path: Path, data: Path) -> None:
+    command = [sys.executable, "-m", "train", made.run_file(tmp_path), "--data", data]
+    out = tmp_path / "out"
+    done = subprocess.run([*command, "--out", out], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr == f"{out}: trained\n"
+
+
+def test_trainer_config_class_is_pythaes(tmp_path: Path) -> None:
+    assert type(load_run(made.run_file(tmp_path)).trainer) is BaseTrainerConfig
