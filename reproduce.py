@@ -26,6 +26,7 @@ def parser() -> Parser:
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override in every run"
     )
+    made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
     made.add_argument("--only", choices=STAGES, help="this stage alone")
     made.add_argument("--status", action="store_true", help="print runs x stages and stop")
     made.add_argument("--dry-run", action="store_true", help="print what would run and stop")
@@ -107,6 +108,17 @@ def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
     return failures
 
 
+def make_tables(study: Any, arguments: Any) -> None:
+    """Write `results/<study>/` and print its tables."""
+    from evaluate.report import write_results
+
+    folder = write_results(study, arguments.runs, arguments.results, shown_command(arguments))
+    for table in study.config.tables:
+        print(f"\n{table.title}\n")
+        print((folder / f"{table.name}.md").read_text(encoding="utf-8"))
+    print(f"Tables, pictures, definitions, budget: {folder / 'README.md'}")
+
+
 def state(study: Any, cell: Any, runs: Path) -> dict[str, str]:
     """How far one cell is, in a word a stage."""
     from study.rundir import RunDirectory
@@ -164,12 +176,11 @@ def main() -> int:
         prepare_data(study, arguments)
     failures = []
     if work := [stage for stage in ("train", "evaluate") if stage in stages]:
-        open_dataset(arguments.data, dataset_name(study))  # missing data end it here, once
+        # Missing data end it here, once.
+        open_dataset(arguments.data, dataset_name(study), arguments.verify)
         failures = run_cells(study, arguments, work)
     if "tables" in stages:
-        from evaluate.report import write_results
-
-        print(write_results(study, arguments.runs, arguments.results, shown_command(arguments)))
+        make_tables(study, arguments)
     if failures:
         more = f"{len(failures)} of {len(study.cells)} runs failed: "
         raise RunFailed(more + "; ".join(failures))

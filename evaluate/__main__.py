@@ -13,6 +13,7 @@ def parser() -> Parser:
     made.add_argument("--split", choices=("eval", "test"), help="in place of evaluation.split")
     made.add_argument("--batch-size", type=positive_int, default=64, help="changes no number")
     made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
+    made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
     return made
 
 
@@ -22,7 +23,9 @@ def main() -> int:
     from evaluate.run import evaluate_run
     from evaluate.tables import format_number
 
-    entry = evaluate_run(arguments.run, arguments.data, arguments.split, arguments.batch_size)
+    entry = evaluate_run(
+        arguments.run, arguments.data, arguments.split, arguments.batch_size, arguments.verify
+    )
     print(f"{arguments.run}: {entry['images']:,} images")
     for metric in entry["metrics"].values():
         print(f"  {metric['title']:24} {format_number(metric['mean']):>12}  {metric['unit']}")

@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from study.files import written_whole
 
@@ -34,8 +35,12 @@ def _row_image(images: np.ndarray, pad: int) -> np.ndarray:
 
 
 def image_rows(rows: list[tuple[str, np.ndarray]], title: str, path: Path) -> None:
-    """One labelled row of images under another; each row is N x C x H x W uint8, N the same."""
-    count = len(rows[0][1])
+    """One labelled row of images under another; each row is N x C x H x W uint8.
+
+    Rows are cut to the shortest.
+    """
+    count = min(len(images) for _, images in rows)
+    rows = [(name, images[:count]) for name, images in rows]
     pad = max(1, rows[0][1].shape[-1] // 28)
     label = 0.13 + 0.075 * max(len(name) for name, _ in rows)
     width, height = label + INCHES * count + 0.1, INCHES * len(rows) * 1.05 + 0.42
@@ -61,11 +66,16 @@ def _draw_terms(axis: Any, histories: list[list[dict]], terms: list[str]) -> Non
                 values = [line[split][term] for line in history if term in line[split]]
                 label = f"{term}, {split}" if number == 0 else None
                 axis.plot(epochs, values, style, color=colour, lw=1.1, label=label)
+    # An unbiased MMD² may be negative.
     if all(v > 0 for line in axis.get_lines() for v in line.get_ydata()):
         axis.set_yscale("log")
-    axis.legend(fontsize=6, frameon=False)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(fontsize=6, framealpha=0.7, edgecolor="none")
     axis.grid(alpha=0.25)
-    axis.tick_params(labelsize=7)
+    axis.tick_params(which="both", labelsize=7)
 
 
 def loss_curves(runs: list[tuple[str, list[list[dict]]]], title: str, path: Path) -> None:
@@ -77,7 +87,7 @@ def loss_curves(runs: list[tuple[str, list[list[dict]]]], title: str, path: Path
     figure, axes = plt.subplots(2, len(runs), figsize=(2.7 * len(runs) + 0.4, 4.6), squeeze=False)
     for column, (label, histories) in enumerate(runs):
         axes[0, column].set_title(label, fontsize=9)
-        names = list(histories[0][0]["train"]) if histories and histories[0] else []
+        names = next((list(history[0]["train"]) for history in histories if history), [])
         others = [name for name in names if name != "loss"]
         for axis, terms in zip(axes[:, column], (["loss"], others), strict=True):
             if names and terms:

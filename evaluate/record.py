@@ -49,9 +49,3 @@ def _gather_cell(cell: Cell, folder: Path, split: str) -> dict[str, Any]:
         gathered["images"] = entry["images"]
         gathered["metrics"] = entry["metrics"]
     return gathered
-
-
-def measured(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells that have numbers."""
-    cells = [cell for row in record["rows"] for cell in row["cells"]]
-    return [cell for cell in cells if cell["metrics"] is not None]

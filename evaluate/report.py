@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from evaluate.pictures import image_rows, loss_curves
-from evaluate.record import gather, measured
+from evaluate.record import gather
 from evaluate.run import SAMPLER
-from evaluate.tables import Table, build_table, footnotes, to_csv, to_markdown
+from evaluate.tables import Table, build_table, footnotes, measured, to_csv, to_markdown
 from study.errors import RunFailed
-from study.expansion import Study
+from study.expansion import Cell, Study
 from study.files import write_json, write_text
 from study.npz import open_array
 from study.rundir import RunDirectory
@@ -44,36 +44,45 @@ def write_tables(record: dict[str, Any], folder: Path) -> list[Table]:
 
 def _figures(study: Study, runs: Path, folder: Path) -> list[tuple[str, str]]:
     """Draw what the run directories allow; file name and caption of each figure."""
-    made = []
-    first = [
-        (cells[0].label, RunDirectory(runs / cells[0].directory)) for cells in study.rows().values()
-    ]
+    return _image_figures(study, runs, folder) + _curve_figures(study, runs, folder)
+
+
+def _image_figures(study: Study, runs: Path, folder: Path) -> list[tuple[str, str]]:
+    """Reconstructions and generations of each row's first seed."""
+    first = [(cells[0].label, RunDirectory(runs / cells[0].directory)) for cells in _rows(study)]
     shown = [(label, directory) for label, directory in first if directory.pictures.is_file()]
-    if shown:
-        originals = np.array(open_array(shown[0][1].pictures, "originals"))
-        for kind, head, caption in (
-            ("reconstructions", [("original", originals)], "Originals over reconstructions"),
-            (
-                "generations",
-                [],
-                f"Generations, z ~ {SAMPLER}, the same z for all models of one latent size",
-            ),
-        ):
-            rows = [(label, np.array(open_array(d.pictures, kind))) for label, d in shown]
-            caption = f"{caption}, {study.split} split"
-            image_rows(head + rows, f"{study.name}: {caption}", folder / f"{kind}.png")
-            made.append((f"{kind}.png", caption))
+    if not shown:
+        return []
+    made = {
+        "reconstructions": f"Originals over reconstructions, {study.split} split",
+        "generations": f"Generations, z ~ {SAMPLER}, the same z for all models of one latent size",
+    }
+    for kind, caption in made.items():
+        rows = [(label, np.array(open_array(d.pictures, kind))) for label, d in shown]
+        if kind == "reconstructions":
+            originals = np.array(open_array(shown[0][1].pictures, "originals"))
+            rows.insert(0, ("original", originals))
+        image_rows(rows, f"{study.name}: {caption}", folder / f"{kind}.png")
+    return [(f"{kind}.png", caption) for kind, caption in made.items()]
+
+
+def _curve_figures(study: Study, runs: Path, folder: Path) -> list[tuple[str, str]]:
+    """Losses over epochs, all seeds of a row in one panel."""
     curves = []
-    for cells in study.rows().values():
+    for cells in _rows(study):
         directories = [RunDirectory(runs / cell.directory) for cell in cells]
         histories = [read_history(d.history) for d in directories if d.history.is_file()]
         if histories:
             curves.append((cells[0].label, histories))
-    if curves:
-        caption = "Losses over epochs, each model's own loss; train solid, eval dashed"
-        loss_curves(curves, f"{study.name}: {caption}", folder / "loss_curves.png")
-        made.append(("loss_curves.png", caption))
-    return made
+    if not curves:
+        return []
+    caption = "Losses over epochs, each model's own loss; train solid, eval dashed"
+    loss_curves(curves, f"{study.name}: {caption}", folder / "loss_curves.png")
+    return [("loss_curves.png", caption)]
+
+
+def _rows(study: Study) -> list[list[Cell]]:
+    return list(study.rows().values())
 
 
 def page(record: dict[str, Any], tables: list[Table], figures: list[tuple[str, str]]) -> str:
@@ -82,7 +91,7 @@ def page(record: dict[str, Any], tables: list[Table], figures: list[tuple[str, s
     for table in tables:
         parts.append(f"## {table.title}")
         parts.append(to_markdown(table).strip())
-        parts.append(_under_table(record, table))
+        parts.append("\n".join(f"- {note}" for note in footnotes(table)))
     for file, caption in figures:
         parts.append(f"## {caption}\n\n![{caption}]({file})")
     parts.append(
@@ -90,19 +99,6 @@ def page(record: dict[str, Any], tables: list[Table], figures: list[tuple[str, s
         "the tables are made from it."
     )
     return "\n\n".join(parts) + "\n"
-
-
-def _under_table(record: dict[str, Any], table: Table) -> str:
-    cell = measured(record)[0]
-    lines = [f"Measured on the {record['split']} split, {cell['images']:,} images."]
-    if cell["data"]["subset"]:
-        lines.append(f"**Not the whole data set:** {cell['data']['subset']}.")
-    if any(row.found > 1 for row in table.rows):
-        lines.append("Cells are mean ± sample standard deviation over seeds.")
-    else:
-        lines.append("One seed each, so no spread between seeds is known.")
-    lines.append(f"{'–'} means: not defined for this model.")
-    return " ".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in footnotes(table))
 
 
 def _what_ran(record: dict[str, Any]) -> str:

@@ -26,19 +26,24 @@ SAMPLER = "N(0, I)"
 
 
 def evaluate_run(
-    out: Path, data: Path, split: str | None = None, batch_size: int = BATCH_SIZE
+    out: Path,
+    data: Path,
+    split: str | None = None,
+    batch_size: int = BATCH_SIZE,
+    verify: bool = False,
 ) -> dict[str, Any]:
     """Measure the trained run in `out` on a split (default: its config's) of its data set.
 
     Writes `per_image.npz` (`<split>.<metric>`, float64, N each), `pictures.npz` and two PNGs,
     then `metrics.json`; other splits measured before stay in it. Returns the split's entry.
-    StudyError where the run is not trained, or the data are not those it was trained on.
+    StudyError where the run is not trained, or the data are not those it was trained on
+    (`verify`: their checksums are computed, not read from the manifest).
     """
     run, model = load_trained(out)
     directory = RunDirectory(out)
     how = run.config.evaluation
     split = split or how.split
-    dataset = _same_data(directory, data, run.config.dataset)
+    dataset = _same_data(directory, open_dataset(data, run.config.dataset, verify))
     images = dataset.images(split)
     gpu = torch.cuda.is_available() and not run.trainer.no_cuda
     device = torch.device("cuda" if gpu else "cpu")
@@ -54,8 +59,7 @@ def evaluate_run(
     return entry
 
 
-def _same_data(directory: RunDirectory, data: Path, name: str) -> Dataset:
-    dataset = open_dataset(data, name)
+def _same_data(directory: RunDirectory, dataset: Dataset) -> Dataset:
     trained_on = directory.read()["data"]["sha256"]
     for split, found in dataset.hashes().items():
         if trained_on.get(split) != found:

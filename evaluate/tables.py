@@ -48,6 +48,10 @@ class Table:
 
     name: str
     title: str
+    # What it was measured on: split, number of images, what is missing of the data set (or None).
+    split: str
+    images: int
+    subset: str | None
     columns: list[Metric]
     rows: list[TableRow]
 
@@ -108,30 +112,42 @@ def _cell(row: dict[str, Any], column: Metric) -> TableCell | None:
 
 
 def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
-    """`record` is a study's `runs.json`, `table` one of its tables."""
+    """`record` is a study's `runs.json` one run measured at least; `table` one of its tables."""
     columns = _columns(record, table["metrics"])
     rows = []
     for row in record["rows"]:
         found = sum(cell["metrics"] is not None for cell in row["cells"])
         cells = [_cell(row, column) for column in columns]
         rows.append(TableRow(row["label"], found, len(row["cells"]), cells))
-    return Table(table["name"], table["title"], columns, rows)
+    on = measured(record)[0]
+    measured_on = record["split"], on["images"], on["data"]["subset"]
+    return Table(table["name"], table["title"], *measured_on, columns, rows)
+
+
+def measured(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells of a record that have numbers."""
+    cells = [cell for row in record["rows"] for cell in row["cells"]]
+    return [cell for cell in cells if cell["metrics"] is not None]
 
 
 def to_csv(table: Table) -> str:
-    """Numbers in full: model, seeds, then mean and sd of each metric; undefined is empty."""
+    """Numbers in full: model, seeds, then mean and sd of each metric; undefined is empty.
+
+    The last columns say what was measured on: split, images, and what is missing of the data set.
+    """
+    on = {"split": table.split, "images": table.images, "subset": table.subset}
     lines = []
     for row in table.rows:
         line: dict[str, Any] = {"model": row.label, "seeds": row.found}
         for column, cell in zip(table.columns, row.cells, strict=True):
             line[column.title] = cell.mean if cell else None
             line[f"{column.title} sd"] = cell.sd if cell else None
-        lines.append(line)
+        lines.append(line | on)
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 
 
 def to_markdown(table: Table) -> str:
-    """The table for people, in GitHub's Markdown."""
+    """The table for people, in GitHub's Markdown, and under it what it was measured on."""
     lines = []
     for row in table.rows:
         line = {"model": row.label, "seeds": row.seeds}
@@ -141,7 +157,19 @@ def to_markdown(table: Table) -> str:
         lines.append(line)
     align = ["left", "right"] + ["right"] * len(table.columns)
     frame = pd.DataFrame(lines)
-    return frame.to_markdown(index=False, disable_numparse=True, colalign=align) + "\n"
+    made = frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+    return f"{made}\n\n{_measured_on(table)}\n"
+
+
+def _measured_on(table: Table) -> str:
+    parts = [f"Measured on the {table.split} split, {table.images:,} images."]
+    if table.subset:
+        parts.append(f"**Not the whole data set:** {table.subset}.")
+    if any(row.found > 1 for row in table.rows):
+        parts.append("Cells are mean ± sample standard deviation over seeds.")
+    else:
+        parts.append("One seed each, so no spread between seeds is known.")
+    return " ".join([*parts, f"{UNDEFINED} means: not defined for this model."])
 
 
 def footnotes(table: Table) -> list[str]:

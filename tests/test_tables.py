@@ -68,11 +68,12 @@ def entry(key: str, mean: float, likelihood=None) -> dict:
 
 
 def record(*rows: tuple[str, list[dict | None]]) -> dict:
+    on = {"images": 1234, "data": {"subset": "1,234 of 19,867 eval images of CelebA"}}
     made = [
-        {"label": label, "cells": [{"seed": i, "metrics": m} for i, m in enumerate(cells)]}
+        {"label": label, "cells": [{"seed": i, "metrics": m} | on for i, m in enumerate(cells)]}
         for label, cells in rows
     ]
-    return {"rows": made}
+    return {"rows": made, "split": "eval"}
 
 
 TABLE = {"name": "t", "title": "T", "metrics": ["SSIM", "KL", "ELBO"]}
@@ -108,6 +109,15 @@ def test_undefined_is_a_dash_and_missing_is_empty() -> None:
     assert lines[5] == ["half", "1 of 2", "0.7000", "–"]
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert rows[1]["KL"] == "" and rows[2]["SSIM"] == "" and rows[0]["KL"] == "7.0"
+
+
+def test_a_table_says_what_it_was_measured_on_in_both_formats() -> None:
+    table = build_table(record(("A", [{"SSIM": entry("SSIM", 0.5)}])), TABLE)
+    under = to_markdown(table).splitlines()[-1]
+    assert under.startswith("Measured on the eval split, 1,234 images. **Not the whole data set:**")
+    (row,) = csv.DictReader(io.StringIO(to_csv(table)))
+    assert (row["split"], row["images"]) == ("eval", "1234")
+    assert row["subset"] == "1,234 of 19,867 eval images of CelebA"
 
 
 def test_two_likelihoods_are_two_columns() -> None:

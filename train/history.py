@@ -72,5 +72,6 @@ class HistoryCallback(TrainingCallback):
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The epochs of a `history.jsonl`, in order."""
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    """The epochs of a `history.jsonl`, in order; a last line that was cut short is left out."""
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
