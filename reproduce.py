@@ -20,9 +20,11 @@ def parser() -> Parser:
     made.add_argument("study", type=Path, metavar="STUDY.json", help="a file of configs/studies/")
     made.add_argument("--budget", help="one of the study's budgets, e.g. small; default: as it is")
     made.add_argument("--raw", type=Path, help="folder of the raw data set, where one is needed")
-    made.add_argument("--data", type=Path, default=Path("data"), help="prepared data sets")
-    made.add_argument("--runs", type=Path, default=Path("runs"), help="run directories")
-    made.add_argument("--results", type=Path, default=Path("results"), help="tables and figures")
+    made.add_argument("--data", type=Path, default=Path("data"), help="prepared data sets (data)")
+    made.add_argument("--runs", type=Path, default=Path("runs"), help="run directories (runs)")
+    made.add_argument(
+        "--results", type=Path, default=Path("results"), help="tables and figures (results)"
+    )
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override in every run"
     )
@@ -35,7 +37,11 @@ def parser() -> Parser:
 
 def shown_command(arguments: Any) -> str:
     """The command as a reader would type it: what decides the numbers, no folders of this host."""
-    words = ["python", "reproduce.py", arguments.study.as_posix()]
+    from study.provenance import ROOT
+
+    study = arguments.study.resolve()
+    shown = study.relative_to(ROOT) if study.is_relative_to(ROOT) else Path(study.name)
+    words = ["python", "reproduce.py", shown.as_posix()]
     if arguments.budget:
         words += ["--budget", arguments.budget]
     if arguments.raw:
@@ -47,9 +53,10 @@ def shown_command(arguments: Any) -> str:
 
 def dataset_name(study: Any) -> str:
     """The folder below data/ that the study's data go to; every run must train on it."""
-    from data_prep.options import default_name
+    from data_prep.options import check_options, default_name
 
-    name = study.data.name or default_name(study.data.dataset, study.data.options)
+    options = check_options(study.data.dataset, study.data.options, f"{study.file}: data.options")
+    name = study.data.name or default_name(study.data.dataset, options)
     for cell in study.cells:
         if cell.run.config.dataset != name:
             raise StudyError(
@@ -80,11 +87,16 @@ def train_cell(study: Any, cell: Any, arguments: Any) -> None:
 def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
     """Evaluate one run on the study's split, unless it is evaluated."""
     from evaluate.run import evaluate_run
+    from study.datasets import open_dataset
     from study.rundir import RunDirectory
+    from train.run import run_identity
 
-    path = arguments.runs / study.name / cell.directory
-    if not RunDirectory(path).evaluated(study.split):
-        evaluate_run(path, arguments.data, study.split)
+    directory = RunDirectory(arguments.runs / study.name / cell.directory)
+    # It may be another run's, where only this stage was asked for.
+    dataset = open_dataset(arguments.data, cell.run.config.dataset)
+    directory.take(run_identity(cell.run, dataset))
+    if not directory.evaluated(study.split):
+        evaluate_run(directory.path, arguments.data, study.split)
 
 
 def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
@@ -111,8 +123,11 @@ def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
 def make_tables(study: Any, arguments: Any) -> None:
     """Write `results/<study>/` and print its tables."""
     from evaluate.report import write_results
+    from study.datasets import open_dataset
 
-    folder = write_results(study, arguments.runs, arguments.results, shown_command(arguments))
+    dataset = open_dataset(arguments.data, dataset_name(study))
+    command = shown_command(arguments)
+    folder = write_results(study, dataset, arguments.runs, arguments.results, command)
     for table in study.config.tables:
         print(f"\n{table.title}\n")
         print((folder / f"{table.name}.md").read_text(encoding="utf-8"))
@@ -130,7 +145,9 @@ def state(study: Any, cell: Any, runs: Path) -> dict[str, str]:
     if directory.trained and directory.evaluated(study.split):
         states["evaluate"] = "done"
     failed = directory.failed_stage()
-    return states | ({failed: "failed"} if failed else {})
+    if failed and states[failed] != "done":
+        states[failed] = "failed"
+    return states
 
 
 def print_status(study: Any, arguments: Any) -> None:
@@ -140,13 +157,15 @@ def print_status(study: Any, arguments: Any) -> None:
     rows = [state(study, cell, arguments.runs) for cell in study.cells]
     print(pd.DataFrame(rows).to_markdown(index=False))
     data = arguments.data / dataset_name(study)
-    tables = arguments.results / study.name
     print(f"data: {data}: {'done' if (data / 'manifest.json').is_file() else '–'}")
-    print(f"tables: {tables}: {'done' if (tables / 'README.md').is_file() else '–'}")
+    tables = arguments.results / study.name
+    # Tables that came with the checkout are there before any run of one's own.
+    whole = all(row["evaluate"] == "done" for row in rows) and (tables / "runs.json").is_file()
+    print(f"tables: {tables}: {'done' if whole else '–'}")
 
 
 def print_plan(study: Any, arguments: Any) -> None:
-    """What would run: every command a person could type instead, in order."""
+    """What would run, in order, and what of it is done."""
     print(f"study {study.name}: {len(study.cells)} runs; {study.cost}")
     data = arguments.data / dataset_name(study)
     print(f"data: {data} ({study.data.dataset}, options {study.data.options})")
@@ -180,10 +199,13 @@ def main() -> int:
         open_dataset(arguments.data, dataset_name(study), arguments.verify)
         failures = run_cells(study, arguments, work)
     if "tables" in stages:
-        make_tables(study, arguments)
+        try:
+            make_tables(study, arguments)
+        except RunFailed as error:
+            failures.append(one_line(error))
     if failures:
-        more = f"{len(failures)} of {len(study.cells)} runs failed: "
-        raise RunFailed(more + "; ".join(failures))
+        runs = len(study.cells)
+        raise RunFailed(f"not all went well ({runs} runs in all): " + "; ".join(failures))
     return 0
 
 

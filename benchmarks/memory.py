@@ -74,15 +74,16 @@ def anonymous_kib(pid: int) -> int:
 
 def peak_mib(command: list[str]) -> float:
     """Run `command`; the highest RssAnon of its processes together, in MiB."""
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, anonymous_kib(process.pid))
-        time.sleep(0.05)
-    if process.returncode:
-        sys.exit(f"{' '.join(command[:4])} ...: {process.stderr.read()[-400:]}")
+    # A file, since a pipe that nobody reads fills up and stops the process.
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, anonymous_kib(process.pid))
+            time.sleep(0.05)
+        if process.returncode:
+            errors.seek(0)
+            sys.exit(f"{' '.join(command[:4])} ...: {errors.read()[-400:]}")
     return peak / 1024
 
 

@@ -56,7 +56,7 @@ def build(
         },
         subset=_subset(there, chosen),
         left_out=_left_out(there, chosen),
-        notes=_notes(attributes, unlisted),
+        notes=_notes(images, attributes, unlisted),
         raw=_raw(raw, images, attributes),
         extra={"resample": RESAMPLE, "crop": options.crop},
         remark=_subset(there, chosen) or "all of CelebA",
@@ -162,12 +162,17 @@ def _left_out(there: dict[str, Images], chosen: dict[str, Images]) -> list[str]:
     return reasons
 
 
-def _notes(attributes: Attributes | None, unlisted: int) -> dict[str, Any]:
+def _notes(images: Images, attributes: Attributes | None, unlisted: int) -> dict[str, Any]:
     notes: dict[str, Any] = {
         "source": "number in the file's name",
         # Another release may decode or resize some pixel differently by one level.
         "decoder": f"Pillow {PIL.__version__}",
     }
+    if images.members is None:
+        notes["images"] = (
+            "Read from a folder: there was no checksum to hold each file against, as a zip has "
+            "(CRC-32)."
+        )
     if attributes is not None:
         notes["images_without_attributes"] = unlisted
     return notes

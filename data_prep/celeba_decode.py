@@ -16,6 +16,8 @@ RESAMPLE = "bilinear (Pillow, antialiased)"
 CHUNK = 64
 # Of large images fewer are decoded at a time, so that what is in flight stays small.
 CHUNK_BYTES = 16 << 20
+# The marker that ends every JPEG (ITU-T T.81, table B.1: EOI).
+END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ def decode(content: bytes, where: str, frame: Frame) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
             _check(image, where)
+            _check_end(content, where)
             whole = image if frame.crop is None else image.crop(centre_box(*image.size, frame.crop))
             square = whole.resize((frame.size, frame.size), Image.Resampling.BILINEAR)
     except StudyError:
@@ -56,6 +59,17 @@ def _check(image: Image.Image, where: str) -> None:
         )
     if image.mode != "RGB":
         raise StudyError(f"{where}: its colours are {image.mode}, RGB is wanted")
+
+
+def _check_end(content: bytes, where: str) -> None:
+    # A broken-off copy may have its full length, with zeros where the rest should be, and the
+    # decoder takes zeros for picture data without a word.
+    if not content.endswith(END_OF_IMAGE):
+        raise StudyError(
+            f"{where}: cut short or damaged, a JPEG ends with the bytes "
+            f"{END_OF_IMAGE.hex(' ').upper()} (end of image), this one with "
+            f"{content[-2:].hex(' ').upper()}; fetch it again"
+        )
 
 
 def _decode_chunk(task: tuple[Images, Frame]) -> np.ndarray:

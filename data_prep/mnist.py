@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from data_prep import idx
 from data_prep.built import Built, Split, one_chunk
 from study.errors import StudyError, one_line
+from study.progress import say
 
 # MD5 of the unpacked files: those of the packed ones change with the program that packed them.
 MD5 = {
@@ -39,6 +41,10 @@ def download(folder: Path) -> Path:
     # Imported here: it takes seconds, and a preparation from files has no need of it.
     from torchvision.datasets import MNIST
 
+    if sys.stderr.isatty():
+        # All that is shown of it, and it may take minutes: torchvision's own words are kept back,
+        # since an error has to stay one line.
+        say("downloading MNIST (four files, 12 MB)")
     quiet = io.StringIO()
     try:
         with (

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from study.errors import StudyError
@@ -11,6 +11,18 @@ from study.schema import Name, Section, validate
 
 # The published aligned and cropped images of CelebA, in pixels.
 CELEBA_WIDTH, CELEBA_HEIGHT = 178, 218
+# SSIM's window is 11 x 11 pixels: on smaller images a model could be trained, not evaluated.
+SMALLEST, LARGEST = 11, 1024
+
+
+def _image_size(value: int) -> int:
+    if SMALLEST <= value <= LARGEST:
+        return value
+    raise PydanticCustomError(
+        "image_size",
+        "a whole number from {smallest} (the window of SSIM) to {largest} is wanted",
+        {"smallest": SMALLEST, "largest": LARGEST},
+    )
 
 
 def _crop(value: Any) -> Any:
@@ -46,7 +58,12 @@ class CelebaOptions(Section):
     """CelebA, aligned and cropped, made square by an optional centre crop and a resize."""
 
     image_size: Annotated[
-        int, Field(ge=8, le=1024, description="height and width of the prepared images, in pixels")
+        int,
+        AfterValidator(_image_size),
+        Field(
+            description="height and width of the prepared images, in pixels: "
+            f"{SMALLEST} (the window of SSIM) to {LARGEST}"
+        ),
     ]
     crop: Annotated[
         Literal["none"] | int,

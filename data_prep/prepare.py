@@ -1,6 +1,7 @@
 """`prepare`: one data set, from raw files to `out/<name>/`."""
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,15 @@ def _sizes(dataset: Dataset) -> str:
 
 def _is_there(folder: Path, dataset: str, options: Section, overwrite: bool) -> bool:
     """Whether `folder` holds just this data set, whole; StudyError when it holds another thing."""
+    # A link to a data set on a larger disk is as good as that, as long as nothing is written.
+    if folder.is_symlink() and (overwrite or not (folder / MANIFEST).is_file()):
+        # No folder can be renamed onto a link, and to move the link aside would leave the data set
+        # that it points to behind, unreplaced.
+        place = os.path.dirname(os.path.realpath(folder))
+        raise StudyError(
+            f"{folder}: a symbolic link, where a real folder or nothing is wanted; remove the link "
+            f"or give the folder that it points into: --out {place}"
+        )
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder}: a file stands there; choose another --out or --name")
     manifest_file = folder / MANIFEST

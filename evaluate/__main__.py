@@ -11,8 +11,14 @@ def parser() -> Parser:
     made = Parser(prog="python -m evaluate", description="Measure a trained run directory.")
     made.add_argument("run", type=Path, metavar="RUN_DIR", help="a directory that train made")
     made.add_argument("--split", choices=("eval", "test"), help="in place of evaluation.split")
-    made.add_argument("--batch-size", type=positive_int, default=64, help="changes no number")
-    made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
+    made.add_argument(
+        "--batch-size",
+        type=positive_int,
+        default=64,
+        metavar="N",
+        help="images at a time; changes no number (64)",
+    )
+    made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets (data)")
     made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
     return made
 

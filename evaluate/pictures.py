@@ -1,5 +1,6 @@
 """Rows of images and loss curves, drawn without a display, the same bytes each time."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ INCHES = 0.62  # of one image
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG whole; without the metadata that changes with the library's version."""
-    with written_whole(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=150, metadata={"Software": None})
     plt.close(figure)
+    with written_whole(path, "wb") as file:
+        file.write(drawn.getvalue())
 
 
 def _row_image(images: np.ndarray, pad: int) -> np.ndarray:
@@ -35,12 +38,8 @@ def _row_image(images: np.ndarray, pad: int) -> np.ndarray:
 
 
 def image_rows(rows: list[tuple[str, np.ndarray]], title: str, path: Path) -> None:
-    """One labelled row of images under another; each row is N x C x H x W uint8.
-
-    Rows are cut to the shortest.
-    """
-    count = min(len(images) for _, images in rows)
-    rows = [(name, images[:count]) for name, images in rows]
+    """One labelled row of images under another; each row is N x C x H x W uint8, N the same."""
+    count = len(rows[0][1])
     pad = max(1, rows[0][1].shape[-1] // 28)
     label = 0.13 + 0.075 * max(len(name) for name, _ in rows)
     width, height = label + INCHES * count + 0.1, INCHES * len(rows) * 1.05 + 0.42

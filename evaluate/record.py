@@ -7,18 +7,24 @@ runs.
 from pathlib import Path
 from typing import Any
 
+from study.datasets import Dataset
 from study.expansion import Cell, Study
 from study.jsonfile import read_json_object
 from study.rundir import RunDirectory
+from train.run import run_identity
 
 FORMAT = 1
 
 
-def gather(study: Study, runs: Path, command: str) -> dict[str, Any]:
-    """The study's record; a run that is missing or not evaluated has `metrics: null`."""
+def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str, Any]:
+    """The study's record; a run that is missing or not evaluated has `metrics: null`.
+
+    A run directory that holds another run than the study's (another config, other data) counts as
+    missing: a table never shows numbers under a command that did not make them.
+    """
     rows = []
     for name, cells in study.rows().items():
-        gathered = [_gather_cell(cell, runs / study.name, study.split) for cell in cells]
+        gathered = [_gather_cell(cell, dataset, runs / study.name, study.split) for cell in cells]
         rows.append({"name": name, "label": cells[0].label, "cells": gathered})
     return {
         "format": FORMAT,
@@ -34,18 +40,22 @@ def gather(study: Study, runs: Path, command: str) -> dict[str, Any]:
     }
 
 
-def _gather_cell(cell: Cell, folder: Path, split: str) -> dict[str, Any]:
+def _gather_cell(cell: Cell, dataset: Dataset, folder: Path, split: str) -> dict[str, Any]:
     directory = RunDirectory(folder / cell.directory)
     gathered: dict[str, Any] = {"seed": cell.seed, "metrics": None}
-    if not directory.record.is_file():
+    if not directory.holds(run_identity(cell.run, dataset)):
         return gathered
     record = directory.read()
-    for key in ("config", "data", "parameters", "code", "versions", "machine"):
+    for key in ("config", "data", "parameters", "code", "versions"):
         gathered[key] = record[key]
+    # Numbers depend on the kind of machine, not on which one: records are published.
+    kind = ("processor", "cores", "threads", "gpu")
+    gathered["machine"] = {key: record["machine"][key] for key in kind}
     if directory.finished.is_file():
         gathered["training_seconds"] = read_json_object(directory.finished)["seconds"]
     if directory.trained and directory.evaluated(split):
         entry = read_json_object(directory.metrics)["splits"][split]
         gathered["images"] = entry["images"]
+        gathered["evaluation_code"] = entry["code"]
         gathered["metrics"] = entry["metrics"]
     return gathered

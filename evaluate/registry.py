@@ -83,7 +83,7 @@ def elbo_metric(likelihood: Likelihood, samples: int) -> Metric:
     draws = f"{samples} draw{'s' if samples > 1 else ''} of z per image"
     return Metric(
         "ELBO",
-        f"ELBO ({name})",
+        f"ELBO ({name})" if samples == 1 else f"ELBO ({name}, {samples} draws)",
         "higher",
         "nats per image",
         f"E log p(x|z) - KL with β = 1, {draws}",

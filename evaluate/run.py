@@ -10,18 +10,17 @@ from evaluate.measure import Noise, decode, encode, measure
 from evaluate.pictures import image_rows
 from evaluate.registry import Metric, metrics_for
 from study.datasets import Dataset, open_dataset
-from study.errors import StudyError
+from study.errors import RunFailed, StudyError, one_line
 from study.files import write_arrays, write_json
 from study.jsonfile import read_json_object
 from study.npz import member_names, open_array
-from study.provenance import package_versions
+from study.provenance import code_version, machine, package_versions
 from study.rundir import RunDirectory
 from study.runs import Run
 from train.dataset import to_unit
 from train.run import load_trained
 
 FORMAT = 1
-BATCH_SIZE = 64
 SAMPLER = "N(0, I)"
 
 
@@ -29,15 +28,16 @@ def evaluate_run(
     out: Path,
     data: Path,
     split: str | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = 64,
     verify: bool = False,
 ) -> dict[str, Any]:
-    """Measure the trained run in `out` on a split (default: its config's) of its data set.
+    """Measure the trained run in `out` on a split of its data set (None: its config's).
 
     Writes `per_image.npz` (`<split>.<metric>`, float64, N each), `pictures.npz` and two PNGs,
-    then `metrics.json`; other splits measured before stay in it. Returns the split's entry.
-    StudyError where the run is not trained, or the data are not those it was trained on
-    (`verify`: their checksums are computed, not read from the manifest).
+    then `metrics.json`; other splits measured before stay in these files. Returns the split's
+    entry. StudyError where the run is not trained, or the data are not those it was trained on
+    (`verify`: their checksums are computed, not read from the manifest). RunFailed where
+    measuring fails.
     """
     run, model = load_trained(out)
     directory = RunDirectory(out)
@@ -45,12 +45,16 @@ def evaluate_run(
     split = split or how.split
     dataset = _same_data(directory, open_dataset(data, run.config.dataset, verify))
     images = dataset.images(split)
-    gpu = torch.cuda.is_available() and not run.trainer.no_cuda
-    device = torch.device("cuda" if gpu else "cpu")
+    device = _device(run)
     what = f"{directory.path.as_posix()} {split}"
-    values = measure(model, images, how, run.seed, batch_size, device, what)
-    _write_values(directory, split, values)
-    _write_pictures(directory, run, model, images, split, device)
+    try:
+        values = measure(model, images, how, run.seed, batch_size, device, what)
+        pictures = _pictures(how.pictures, model, images, device)
+    except (RuntimeError, MemoryError) as error:
+        raise RunFailed(f"{what}: {one_line(error)}; a smaller --batch-size needs less") from error
+    merge_arrays(directory.per_image, split, values)
+    merge_arrays(directory.pictures, split, pictures)
+    _draw_pictures(directory, split, pictures)
     entry = _entry(run, dataset, split, values)
     before = read_json_object(directory.metrics) if directory.metrics.is_file() else {}
     splits = before.get("splits", {}) | {split: entry}
@@ -79,7 +83,10 @@ def _entry(run: Run, dataset: Dataset, split: str, values: dict) -> dict[str, An
         "data_sha256": dataset.hashes()[split],
         "reconstruction": "z = posterior mean; ELBO: z sampled",
         "seed": run.seed,
+        "evaluation": how.model_dump(),
+        "code": code_version(),
         "versions": package_versions(),
+        "machine": machine(no_gpu=run.trainer.no_cuda),
         "metrics": {key: _describe(known[key], values[key]) for key in known if key in values},
     }
 
@@ -98,13 +105,23 @@ def _describe(metric: Metric, values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _write_values(directory: RunDirectory, split: str, values: dict[str, np.ndarray]) -> None:
-    arrays = {f"{split}.{key}": value for key, value in values.items()}
-    if directory.per_image.is_file():
-        for name in member_names(directory.per_image):
+def merge_arrays(path: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as `<split>.<key>` into an `.npz`; those of other splits stay in it."""
+    merged = {f"{split}.{key}": value for key, value in arrays.items()}
+    if path.is_file():
+        for name in member_names(path):
             if not name.startswith(f"{split}."):
-                arrays[name] = np.array(open_array(directory.per_image, name))
-    write_arrays(directory.per_image, arrays)
+                merged[name] = np.array(open_array(path, name))
+    write_arrays(path, merged)
+
+
+def _device(run: Run) -> torch.device:
+    if run.trainer.no_cuda or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # TF32 has ten bits of mantissa: enough to train with, too few to measure with.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device("cuda")
 
 
 def to_bytes(images: torch.Tensor) -> np.ndarray:
@@ -113,39 +130,34 @@ def to_bytes(images: torch.Tensor) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _write_pictures(
-    directory: RunDirectory,
-    run: Run,
-    model: Any,
-    images: np.ndarray,
-    split: str,
-    device: torch.device,
-) -> None:
-    count = min(run.config.evaluation.pictures, len(images))
-    # Spread over the split, and the same ones for every run on it.
+def _pictures(
+    count: int, model: Any, images: np.ndarray, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Originals spread over the split (the same ones for every run), their reconstructions, and
+    as many generations: uint8 N x C x H x W, and the originals' `index`."""
+    count = min(count, len(images))
     index = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
     originals = images[index]
     q = encode(model, to_unit(originals).to(device))
     # The same z for every run with this latent size, whatever its seed: rows can be compared.
     z = Noise(0).draw(count, q.mean.shape[1]).to(device)
-    reconstructions = to_bytes(decode(model, q.mean))
-    generations = to_bytes(decode(model, z))
-    write_arrays(
-        directory.pictures,
-        {
-            "index": index,
-            "originals": originals,
-            "reconstructions": reconstructions,
-            "generations": generations,
-        },
-    )
+    return {
+        "index": index,
+        "originals": originals,
+        "reconstructions": to_bytes(decode(model, q.mean)),
+        "generations": to_bytes(decode(model, z)),
+    }
+
+
+def _draw_pictures(directory: RunDirectory, split: str, pictures: dict[str, np.ndarray]) -> None:
+    pairs = [("original", "originals"), ("reconstruction", "reconstructions")]
     image_rows(
-        [("original", originals), ("reconstruction", reconstructions)],
+        [(label, pictures[key]) for label, key in pairs],
         f"reconstructions, {split} split",
         directory.path / "reconstructions.png",
     )
     image_rows(
-        [("generated", generations)],
+        [("generated", pictures["generations"])],
         f"decoded z ~ {SAMPLER}",
         directory.path / "generations.png",
     )

@@ -75,7 +75,11 @@ def format_cell(cell: TableCell) -> str:
 
 
 def check_tables(tables: list[Any], where: str) -> None:
-    """StudyError where a study's table asks for a metric that is not there."""
+    """StudyError where a study's table asks for a metric that is not there, or two have a name."""
+    names = [table.name for table in tables]
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"{where}: tables: two are called '{name}'; rename one")
     for table in tables:
         for key in table.metrics:
             if key not in KEYS:
@@ -88,22 +92,24 @@ def check_tables(tables: list[Any], where: str) -> None:
 
 def _columns(record: dict[str, Any], keys: list[str]) -> list[Metric]:
     """The metrics in order; one of two settings in one study (an ELBO, say) is two columns."""
-    columns: dict[tuple[str, str], Metric] = {}
+    columns: list[Metric] = []
     for key in keys:
         for row in record["rows"]:
             for cell in row["cells"]:
                 entry = cell["metrics"].get(key) if cell["metrics"] else None
                 if entry:
                     about = {k: v for k, v in entry.items() if k not in ("mean", "sd")}
-                    columns.setdefault((key, entry["title"]), Metric(key=key, **about))
-    return list(columns.values())
+                    column = Metric(key=key, **about)
+                    if column not in columns:
+                        columns.append(column)
+    return columns
 
 
 def _cell(row: dict[str, Any], column: Metric) -> TableCell | None:
     means = []
     for cell in row["cells"]:
         entry = (cell["metrics"] or {}).get(column.key)
-        if entry and entry["title"] == column.title:
+        if entry and (entry["title"], entry["settings"]) == (column.title, column.settings):
             means.append(entry["mean"])
     if not means:
         return None

@@ -5,29 +5,38 @@ from typing import NoReturn
 
 from study.errors import StudyError
 
+# numpy's legacy generator, which Pythae seeds too, takes no larger one.
+MAX_SEED = 2**32 - 1
+
 
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that raises `StudyError` where argparse prints its usage and exits."""
 
     def __init__(self, **kwargs) -> None:
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         raise StudyError(f"{message} ('{self.prog} --help' lists what it takes)")
 
 
+def _whole_number(text: str, least: int, most: int | None = None) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least or (most is not None and number > most):
+        up_to = "" if most is None else f" and at most {most}"
+        raise argparse.ArgumentTypeError(
+            f"{text}: a whole number of at least {least}{up_to} is wanted"
+        )
+    return number
+
+
 def positive_int(text: str) -> int:
     """An `argparse` type: a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1 is wanted")
-    return number
+    return _whole_number(text, 1)
 
 
-def non_negative_int(text: str) -> int:
-    """An `argparse` type: a whole number of at least 0."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 0 is wanted")
-    return number
+def seed(text: str) -> int:
+    """An `argparse` type: a seed that every generator takes."""
+    return _whole_number(text, 0, MAX_SEED)

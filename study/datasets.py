@@ -131,8 +131,8 @@ def _check_file(dataset: Dataset, split: str, verify: bool) -> None:
             f"it was cut short or changed; {AGAIN}"
         )
     if verify:
-        with progress(1, f"verify {path.name}", "file"):
-            found = sha256(path)
+        with progress(entry["bytes"], f"verify {path.name}", "B") as bar:
+            found = sha256(path, bar.update)
         if found != entry["sha256"]:
             raise StudyError(
                 f"{path}: SHA-256 {found}, the manifest says {entry['sha256']}; {AGAIN}"

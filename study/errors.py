@@ -30,6 +30,9 @@ def describe_os_error(error: OSError) -> str:
 
 def run_command(name: str, main: Callable[[], int | None]) -> None:
     """Run `main` and leave the process with its status; errors become one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that has no β or ± gets a question mark, not a traceback.
+        stream.reconfigure(errors="replace")
     try:
         status = main() or 0
         sys.stdout.flush()

@@ -13,9 +13,9 @@ from typing import Any
 
 from study.errors import StudyError
 from study.jsonfile import read_json_object
-from study.overrides import value_at
+from study.overrides import apply_overrides, value_at
 from study.pythae_json import suggest
-from study.runs import Run, load_run
+from study.runs import Run, parse_run
 from study.schema import Budget, StudyConfig, StudyData, StudyRun, validate
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.-]+")
@@ -23,14 +23,12 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.-]+")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run with one seed: `row` is its place among the table's rows."""
+    """One run with one seed; cells of one name are one row of a table."""
 
-    row: int
     name: str
     label: str
     seed: int
     run: Run
-    overrides: dict[str, Any]
 
     @property
     def directory(self) -> Path:
@@ -75,22 +73,20 @@ def load_study(
     file = Path(file)
     config = validate(StudyConfig, read_json_object(file), file)
     chosen = _budget(config, budget, file)
-    common = config.set | (chosen.set if chosen else {})
     split = (chosen and chosen.split) or config.split
     data = (chosen and chosen.data) or config.data
     seeds = (chosen and chosen.seeds) or config.seeds
     if len(set(seeds)) != len(seeds):
         raise StudyError(f"{file}: seeds: {seeds} names a seed twice")
-    common = common | {"evaluation.split": split}
-    if data.name:
-        common["dataset"] = data.name
+    common = [config.set, chosen.set if chosen else {}]
     overrides = overrides or {}
-    _refuse_grid_overrides(config, overrides)
+    _refuse_settings(config, chosen, overrides, file)
+    fixed = {"evaluation.split": split} | ({"dataset": data.name} if data.name else {})
     cells: list[Cell] = []
     for run in config.runs:
         for point in _grid(run):
-            settings = common | run.set | point | overrides
-            cells += _cells(file, run, point, settings, seeds, first_row=_next_row(cells))
+            layers = [*common, run.set, point, fixed, overrides]
+            cells += _cells(file, run, point, layers, seeds)
     _refuse_twins(cells, file)
     cost = chosen.cost if chosen else config.cost
     return Study(file, config, budget, cost, data, split, tuple(cells))
@@ -106,11 +102,33 @@ def _budget(config: StudyConfig, name: str | None, file: Path) -> Budget | None:
     return config.budgets[name]
 
 
-def _refuse_grid_overrides(config: StudyConfig, overrides: dict[str, Any]) -> None:
+# Keys that the study itself sets, by another word.
+_BY_THE_STUDY = {"trainer.seed": "seeds", "evaluation.split": "split"}
+
+
+def _touch(key: str, other: str) -> bool:
+    """Whether one dotted key is the other, or stands above or below it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _refuse_settings(
+    config: StudyConfig, budget: Budget | None, overrides: dict[str, Any], file: Path
+) -> None:
+    """StudyError where a setting would be overruled in silence."""
+    places = [("--set", overrides), (f"{file}: set", config.set)]
+    if budget:
+        places.append((f"{file}: budget's set", budget.set))
     for run in config.runs:
-        both = [key for key in overrides if key in run.grid]
-        if both:
-            raise StudyError(f"--set {both[0]}: the grid of run '{run.name}' sets it already")
+        places += [(f"{file}: runs.{run.name}.set", run.set)]
+        places += [(f"{file}: runs.{run.name}.grid", run.grid)]
+        for key in overrides:
+            if any(_touch(key, point) for point in run.grid):
+                raise StudyError(f"--set {key}: the grid of run '{run.name}' sets it already")
+    for where, settings in places:
+        for key in settings:
+            for taken, word in _BY_THE_STUDY.items():
+                if _touch(key, taken):
+                    raise StudyError(f"{where} {key}: a study sets {taken} by its '{word}'")
 
 
 def _grid(run: StudyRun) -> list[dict[str, Any]]:
@@ -118,18 +136,23 @@ def _grid(run: StudyRun) -> list[dict[str, Any]]:
     return [dict(zip(keys, point, strict=True)) for point in itertools.product(*run.grid.values())]
 
 
-def _next_row(cells: list[Cell]) -> int:
-    return cells[-1].row + 1 if cells else 0
-
-
-def _cells(file, run, point, settings, seeds, first_row) -> list[Cell]:
+def _cells(
+    file: Path,
+    run: StudyRun,
+    point: dict[str, Any],
+    layers: list[dict[str, Any]],
+    seeds: list[int],
+) -> list[Cell]:
+    """One cell a seed; later layers of settings go over earlier ones."""
+    run_file = file.parent / run.config
+    raw = read_json_object(run_file)
+    for layer in layers:
+        raw = apply_overrides(raw, layer, str(run_file))
     made = []
-    name = _cell_name(run.name, point)
     for seed in seeds:
-        overrides = settings | {"trainer.seed": seed}
-        loaded = load_run(file.parent / run.config, overrides)
+        loaded = parse_run(apply_overrides(raw, {"trainer.seed": seed}, str(run_file)), run_file)
         label = _label(run.label, loaded, f"{file}: runs.{run.name}.label")
-        made.append(Cell(first_row, name, label, seed, loaded, overrides))
+        made.append(Cell(_cell_name(run.name, point), label, seed, loaded))
     return made
 
 

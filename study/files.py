@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -13,18 +13,25 @@ import numpy as np
 
 @contextmanager
 def written_whole(path: Path, mode: str = "w") -> Iterator[IO]:
-    """Open a file beside `path` for writing; it takes that name only when the block succeeds."""
+    """Open a file beside `path` for writing; it takes that name only when the block succeeds.
+
+    The name aside is always the same: what a killed process left under it, the next writing of
+    this file takes over and so removes.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    aside = path.with_name(f".{path.name}.partial")
     try:
         with open(aside, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    finally:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk, for one, does not say where
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,7 +56,11 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **arrays)
 
 
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal, read in blocks."""
+def sha256(path: Path, seen: Callable[[int], object] = lambda count: None) -> str:
+    """The file's SHA-256 in hexadecimal, read in blocks; `seen` is told the bytes of each."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+            seen(len(block))
+    return digest.hexdigest()

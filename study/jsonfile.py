@@ -1,6 +1,7 @@
 """JSON files read strictly: no duplicate keys, no NaN, and errors that say where."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,16 @@ def _constant(name: str) -> float:
     raise _BadJson(f"{name} is no JSON number; write a finite number or null")
 
 
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise _BadJson(f"{digits} is too large for a number; write a finite one or null")
+    return number
+
+
 def parse_json(text: str) -> Any:
     """Parse JSON strictly; ValueError says what is wrong with it."""
-    return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
 
 
 def read_json(path: Path) -> Any:

@@ -8,11 +8,24 @@ the `.npy` header, then the data. No object array is ever accepted: unpickling r
 
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from study.errors import StudyError, describe_os_error
+
+# What zipfile, zlib and numpy raise on damaged, encrypted or oddly packed files.
+DAMAGE = (
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 def _npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -50,7 +63,7 @@ def member_names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except zipfile.BadZipFile:
+    except DAMAGE:
         raise StudyError(f"{path}: not an .npz file, or cut short; make it again") from None
     except OSError as error:
         raise StudyError(describe_os_error(error)) from None
@@ -69,7 +82,7 @@ def open_array(path: Path, key: str) -> np.ndarray:
                 return _map_member(Path(path), info)
         with np.load(path, allow_pickle=False) as loaded:
             return loaded[key]
-    except (ValueError, KeyError, struct.error, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGE as error:
         raise StudyError(f"{path}: array '{key}' cannot be read: {error}") from None
     except OSError as error:
         raise StudyError(describe_os_error(error)) from None

@@ -22,7 +22,11 @@ def _git(*arguments: str) -> str | None:
 
 
 def code_version() -> dict[str, Any]:
-    """Git commit of this checkout and whether tracked files differ from it; None outside git."""
+    """Git commit of this checkout, and whether tracked files differ from it; else None."""
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != ROOT:
+        # An unpacked archive inside somebody's own repository is not a checkout of this code.
+        return {"commit": None, "dirty": None}
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": None if commit is None else bool(changed)}
@@ -51,8 +55,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def machine() -> dict[str, Any]:
-    """Host, processor, usable cores, threads, GPU and SLURM job (None where there is none)."""
+def machine(no_gpu: bool = False) -> dict[str, Any]:
+    """Host, processor, usable cores, threads, SLURM job and, unless `no_gpu`, the GPU.
+
+    The last two are None where there is none.
+    """
     import torch
 
     affinity = getattr(os, "sched_getaffinity", None)
@@ -61,7 +68,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "gpu": None if no_gpu or not torch.cuda.is_available() else torch.cuda.get_device_name(0),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
 

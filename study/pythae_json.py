@@ -5,14 +5,18 @@ field of Pythae's dataclass and each value must have the field's type as JSON ha
 number may stand for a float, nothing else is converted).
 """
 
+import contextlib
 import dataclasses
 import difflib
 import json
+import os
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from study.cli import MAX_SEED
 from study.errors import StudyError, one_line
 
 MODELS = {
@@ -23,22 +27,46 @@ MODELS = {
 }
 TRAINERS = {"BaseTrainerConfig": "BaseTrainer"}
 
-# Set by the run directory and by Pythae's constructors: a value in a config would be ignored.
+# Keys that would be ignored here, and why.
+_ONE_PROCESS = "one process a run is what runs here"
 OURS = {
     "output_dir": "the run directory decides it (--out)",
-    "world_size": "one process per run is what runs here",
-    "rank": "one process per run is what runs here",
-    "local_rank": "one process per run is what runs here",
+    "steps_predict": "'python -m evaluate' draws the pictures",
+    "world_size": _ONE_PROCESS,
+    "rank": _ONE_PROCESS,
+    "local_rank": _ONE_PROCESS,
+    "dist_backend": _ONE_PROCESS,
+    "master_addr": _ONE_PROCESS,
+    "master_port": _ONE_PROCESS,
 }
-# Pythae takes any whole number here and fails, or trains nothing, much later.
-AT_LEAST_ONE = (
-    "latent_dim",
-    "num_epochs",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
+# What Pythae writes of them into its saved configs: no wish, so no reason to refuse.
+_PASTED = (None, -1, "nccl", "localhost", "12345")
+# Pythae reads these where a config leaves them out, and sets the MASTER ones: a cluster's
+# environment would start distributed training, or change what is recorded as the run's config.
+_ENVIRONMENT = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+# Pythae takes any number here and fails, or trains nothing, much later.
+AT_LEAST = {
+    "latent_dim": 1,
+    "num_epochs": 1,
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "steps_saving": 1,
+    "seed": 0,
+    "train_dataloader_num_workers": 0,
+    "eval_dataloader_num_workers": 0,
+}
+AT_MOST = {"seed": MAX_SEED}
+ABOVE_ZERO = ("learning_rate", "kernel_bandwidth")
+# Left out of a resolved config: folders and ranks, and two keys that Pythae writes into every
+# saved config and sets itself when it builds the model.
+UNRECORDED = (
+    "output_dir",
+    "world_size",
+    "rank",
+    "local_rank",
+    "uses_default_encoder",
+    "uses_default_decoder",
 )
-# Pythae writes these two into every saved config and sets them itself when it builds the model.
-IGNORED = ("uses_default_encoder", "uses_default_decoder")
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -89,29 +117,74 @@ def check_section(kind: str, section: dict[str, Any], where: str) -> Any:
             raise StudyError(
                 f"{where}.{key}: unknown key{hint}; {name} has {', '.join(sorted(fields))}"
             )
-        if key in OURS and value not in (None, -1):
+        if key in OURS and value not in _PASTED:
             raise StudyError(f"{where}.{key}: leave it out, {OURS[key]}")
         _check_value(cls, key, value, where)
-        if key in AT_LEAST_ONE and value < 1:
-            raise StudyError(f"{where}.{key}: at least 1 is wanted, not {value}")
+        _check_size(key, value, where)
     given = {key: value for key, value in given.items() if key not in OURS}
+    if kind == "trainer":
+        given |= {"world_size": 1, "rank": 0, "local_rank": 0}
+    with _without_cluster_variables():
+        return _built(cls, given, where)
+
+
+def _check_size(key: str, value: Any, where: str) -> None:
+    if value is None:
+        return
+    if key in AT_LEAST and value < AT_LEAST[key]:
+        raise StudyError(f"{where}.{key}: at least {AT_LEAST[key]} is wanted, not {value}")
+    if key in AT_MOST and value > AT_MOST[key]:
+        raise StudyError(f"{where}.{key}: at most {AT_MOST[key]} is wanted, not {value}")
+    if key in ABOVE_ZERO and value <= 0:
+        raise StudyError(f"{where}.{key}: more than 0 is wanted, not {value}")
+    if key == "scales" and not value:
+        raise StudyError(f"{where}.{key}: at least one scale is wanted, or null for 1.0 alone")
+    if key == "optimizer_cls" and value == "LBFGS":
+        raise StudyError(f"{where}.{key}: Pythae's trainers give no closure, which LBFGS needs")
+
+
+@contextlib.contextmanager
+def _without_cluster_variables() -> Iterator[None]:
+    kept = {key: os.environ.pop(key) for key in _ENVIRONMENT if key in os.environ}
     try:
-        return cls(**(given | _single_process(kind)))
-    except (ValidationError, TypeError, AttributeError, ValueError, AssertionError) as error:
-        raise StudyError(f"{where}: {name} refuses it: {one_line(error)}") from None
+        yield
+    finally:
+        for key in _ENVIRONMENT:
+            os.environ.pop(key, None)
+        os.environ.update(kept)
 
 
-def _single_process(kind: str) -> dict[str, int]:
-    # Stated, because Pythae reads WORLD_SIZE and RANK of the environment where they are -1, and
-    # a cluster that sets them would start distributed training.
-    return {} if kind == "model" else {"world_size": 1, "rank": 0, "local_rank": 0}
+def _built(cls: type, given: dict[str, Any], where: str) -> Any:
+    """Pythae's config, and once its optimizer and scheduler, which Pythae builds much later."""
+    try:
+        config = cls(**given)
+        if getattr(config, "scheduler_cls", None) is not None:
+            _try_scheduler(config)
+    except Exception as error:  # Pythae and torch answer bad values with errors of many kinds.
+        raise StudyError(f"{where}: {cls.__name__} refuses it: {one_line(error)}") from None
+    return config
+
+
+def _try_scheduler(config: Any) -> None:
+    import torch
+
+    parameters = torch.nn.Linear(1, 1).parameters()
+    optimizer = getattr(torch.optim, config.optimizer_cls)(
+        parameters, lr=config.learning_rate, **(config.optimizer_params or {})
+    )
+    made = getattr(torch.optim.lr_scheduler, config.scheduler_cls)
+    scheduler = made(optimizer, **(config.scheduler_params or {}))
+    optimizer.step()
+    scheduler.step(
+        *([0.0] if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau) else [])
+    )
 
 
 def section_of(config: Any) -> dict[str, Any]:
     """A Pythae config as the JSON section it came from, defaults filled in."""
     section = json.loads(config.to_json_string())
     ordered = {"name": section.pop("name")}
-    return ordered | {k: v for k, v in section.items() if k not in OURS and k not in IGNORED}
+    return ordered | {k: v for k, v in section.items() if k not in UNRECORDED}
 
 
 def is_variational(config: Any) -> bool:

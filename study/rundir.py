@@ -1,5 +1,6 @@
 """A run directory: `runs/<study>/<run>/seed-<n>/`, named by what it is, never by the hour."""
 
+import fnmatch
 import shutil
 import traceback
 from pathlib import Path
@@ -12,6 +13,26 @@ from study.overrides import flatten
 
 FORMAT = 1
 EVALUATION = "config.evaluation"
+# What a run leaves in its directory, run.json apart: the only things that are ever deleted there.
+LEFT_BY_A_RUN = (
+    "history.jsonl",
+    "final_model",
+    "finished.json",
+    "failure.json",
+    "checkpoint_epoch_*",
+    "metrics.json",
+    "per_image.npz",
+    "pictures.npz",
+    "reconstructions.png",
+    "generations.png",
+    ".*.partial",
+)
+
+
+def is_ours(entry: Path, aside_only: bool = False) -> bool:
+    """Whether a run (or, `aside_only`, a killed writing) left this entry of its directory."""
+    patterns = LEFT_BY_A_RUN[-1:] if aside_only else LEFT_BY_A_RUN
+    return any(fnmatch.fnmatch(entry.name, pattern) for pattern in patterns)
 
 
 class AnotherRun(StudyError):
@@ -62,37 +83,54 @@ class RunDirectory:
         time) is only recorded.
         """
         if self.record.is_file() and not overwrite:
-            self._refuse_another(identity)
+            self.take(identity)
             if self.trained:
-                self._take_evaluation(identity)
                 return False
-        elif not self.record.is_file() and self._has_foreign_files():
-            raise StudyError(f"{self.path}: not empty and no run directory; choose another --out")
+        self._refuse_foreign_files()
         self._clear()
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.record, {"format": FORMAT} | identity | about)
         return True
 
-    def _has_foreign_files(self) -> bool:
-        # What a killed process of ours was writing aside is not foreign.
-        return self.path.is_dir() and any(
-            not (entry.name.startswith(".") and ".partial" in entry.name)
-            for entry in self.path.iterdir()
-        )
+    def _refuse_foreign_files(self) -> None:
+        entries = list(self.path.iterdir()) if self.path.is_dir() else []
+        if not self.record.is_file() and any(not is_ours(e, aside_only=True) for e in entries):
+            raise StudyError(f"{self.path}: not empty and no run directory; choose another --out")
+        strange = [e.name for e in entries if e != self.record and not is_ours(e)]
+        if strange:
+            raise StudyError(
+                f"{self.path / strange[0]}: not of a run's making, and a run that starts anew "
+                f"empties its directory; move it elsewhere"
+            )
 
     def _clear(self) -> None:
-        """Empty the directory, `run.json` last: cut at any point, it stays a run directory."""
+        """Delete what a run left, `run.json` last: cut at any point, it stays a run directory."""
         if not self.path.is_dir():
             return
         if self.trained:
             # Half a final_model must not pass for a whole one.
-            self.final_model.rename(self.path / ".final_model.partial-discarded")
+            discarded = self.path / ".final_model.discarded.partial"
+            shutil.rmtree(discarded, ignore_errors=True)
+            self.final_model.rename(discarded)
         for entry in self.path.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif entry != self.record:
                 entry.unlink()
         self.record.unlink(missing_ok=True)
+
+    def take(self, identity: dict[str, Any]) -> None:
+        """Make sure that the run here is the one of `identity`; AnotherRun if it is not.
+
+        Another `evaluation` alone is taken over, and what was measured under the old one dropped.
+        """
+        self._refuse_another(identity)
+        record = self.read()
+        if record["config"]["evaluation"] != identity["config"]["evaluation"]:
+            for stale in (self.metrics, self.per_image, self.pictures):
+                stale.unlink(missing_ok=True)
+            record["config"]["evaluation"] = identity["config"]["evaluation"]
+            write_json(self.record, record)
 
     def note_failure(self, stage: str, error: Exception) -> None:
         """Write `failure.json`: the stage, one line, and the traceback for whoever mends it.
@@ -107,13 +145,12 @@ class RunDirectory:
         """The stage that failed last in this directory; None where none did."""
         return read_json_object(self.failure)["stage"] if self.failure.is_file() else None
 
-    def _take_evaluation(self, identity: dict[str, Any]) -> None:
-        record = self.read()
-        if record["config"]["evaluation"] != identity["config"]["evaluation"]:
-            for stale in (self.metrics, self.per_image, self.pictures):
-                stale.unlink(missing_ok=True)
-            record["config"]["evaluation"] = identity["config"]["evaluation"]
-            write_json(self.record, record)
+    def holds(self, identity: dict[str, Any]) -> bool:
+        """Whether the run of `identity`, its evaluation included, is what this directory holds."""
+        if not self.record.is_file():
+            return False
+        there = self.read()
+        return all(there.get(key) == value for key, value in identity.items())
 
     def _refuse_another(self, identity: dict[str, Any]) -> None:
         there = self.read()
@@ -126,5 +163,6 @@ class RunDirectory:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
             raise AnotherRun(
                 f"{self.path}: holds another run: {key} is {old.get(key)!r} there, "
-                f"{new.get(key)!r} now{more}; choose another --out, or --overwrite it"
+                f"{new.get(key)!r} now{more}; choose another folder, or delete this one "
+                f"(train has --overwrite)"
             )

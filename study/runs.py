@@ -71,3 +71,11 @@ def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
         raise StudyError(
             f"{file}: engine.mmd_sigmas: only a WAE_MMD_Config has an MMD, not {model.name}"
         )
+    if config.engine.mmd_sigmas is not None:
+        defaults = section_of(type(model)())
+        for key in ("kernel_choice", "kernel_bandwidth", "scales"):
+            if config.model.get(key, defaults[key]) != defaults[key]:
+                raise StudyError(
+                    f"{file}: model.{key}: engine.mmd_sigmas replaces Pythae's kernels; "
+                    f"leave one of the two out"
+                )

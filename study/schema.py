@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from study.cli import MAX_SEED
 from study.errors import StudyError
 from study.pythae_json import suggest
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
 Split = Literal["eval", "test"]
 Count = Annotated[int, Field(ge=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, le=MAX_SEED)]], Field(min_length=1)]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -125,7 +127,7 @@ class Budget(Section):
 
     cost: str
     set: dict[str, Any] = {}
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    seeds: Seeds | None = None
     data: StudyData | None = None
     split: Split | None = None
 
@@ -144,7 +146,7 @@ class StudyConfig(Section):
     split: Split
     set: dict[str, Any] = {}
     runs: Annotated[list[StudyRun], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Seeds
     tables: Annotated[list[StudyTable], Field(min_length=1)]
     budgets: dict[Name, Budget] = {}
 

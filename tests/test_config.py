@@ -1,6 +1,7 @@
 """Run and study files: what is refused, in what words, and how a study expands."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,70 @@ BAD = {
     ),
     "MMD in an AE": ("AE", {"engine": {"mmd_sigmas": [1.0]}}, "engine.mmd_sigmas: only a WAE_MMD"),
     "no such split": ("VAE", {"evaluation": {"split": "train"}}, "evaluation.split: Input should"),
+    "steps_predict": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "steps_predict": 2}},
+        "trainer.steps_predict: leave it out",
+    ),
+    "steps_saving of 0": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "steps_saving": 0}},
+        "trainer.steps_saving: at least 1 is wanted, not 0",
+    ),
+    "negative seed": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "seed": -1}},
+        "trainer.seed: at least 0 is wanted, not -1",
+    ),
+    "huge seed": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "seed": 2**32}},
+        "trainer.seed: at most 4294967295 is wanted",
+    ),
+    "rate of 0": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "learning_rate": 0.0}},
+        "trainer.learning_rate: more than 0 is wanted, not 0.0",
+    ),
+    "optimizer parameters cut short": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "optimizer_params": {"betas": [0.9]}}},
+        "trainer: BaseTrainerConfig refuses it",
+    ),
+    "LBFGS": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "optimizer_cls": "LBFGS"}},
+        "trainer.optimizer_cls: Pythae's trainers give no closure",
+    ),
+    "scheduler without its parameters": (
+        "VAE",
+        {"trainer": {"name": "BaseTrainerConfig", "scheduler_cls": "StepLR"}},
+        "trainer: BaseTrainerConfig refuses it: ",
+    ),
+    "scheduler step of 0": (
+        "VAE",
+        {
+            "trainer": {
+                "name": "BaseTrainerConfig",
+                "scheduler_cls": "StepLR",
+                "scheduler_params": {"step_size": 0},
+            }
+        },
+        "trainer: BaseTrainerConfig refuses it: ",
+    ),
+    "no kernel scales": (
+        "WAE_MMD",
+        {"model": {"name": "WAE_MMD_Config", "scales": []}},
+        "model.scales: at least one scale is wanted",
+    ),
+    "kernels twice": (
+        "WAE_MMD",
+        {
+            "model": {"name": "WAE_MMD_Config", "kernel_choice": "rbf"},
+            "engine": {"mmd_sigmas": [1.0]},
+        },
+        "model.kernel_choice: engine.mmd_sigmas replaces Pythae's kernels",
+    ),
     "no epochs": (
         "VAE",
         {"trainer": {"name": "BaseTrainerConfig", "num_epochs": 0}},
@@ -155,10 +220,11 @@ def test_bad_run_file_names_file_key_and_remedy(case: str, tmp_path: Path) -> No
         ('{"dataset": "a", "dataset": "b"}', "the key 'dataset' stands twice"),
         ('{"dataset": }', "not JSON: Expecting value at line 1, column 13"),
         ('{"dataset": NaN}', "NaN is no JSON number"),
+        ('{"dataset": 1e999}', "1e999 is too large for a number"),
         ("[1]", "an object {...} is wanted, not list"),
         ("[" * 100_000, "brackets nest too deeply"),
     ],
-    ids=["duplicate", "syntax", "NaN", "list", "deep"],
+    ids=["duplicate", "syntax", "NaN", "inf", "list", "deep"],
 )
 def test_bad_json(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
@@ -195,8 +261,15 @@ def test_pythaes_own_saved_json_is_taken_verbatim(tmp_path: Path) -> None:
 def test_environment_does_not_start_distributed_training(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "3")
-    trainer = load_run(made.run_file(tmp_path)).trainer
-    assert (trainer.world_size, trainer.rank) == (1, 0)
+    monkeypatch.setenv("MASTER_ADDR", "node17")
+    run = load_run(made.run_file(tmp_path))
+    assert (run.trainer.world_size, run.trainer.rank) == (1, 0)
+    assert os.environ["WORLD_SIZE"] == "4" and os.environ["MASTER_ADDR"] == "node17"
+    for key in ("WORLD_SIZE", "RANK", "MASTER_ADDR"):
+        monkeypatch.delenv(key)
+    assert run.resolved() == load_run(made.run_file(tmp_path)).resolved()
+    monkeypatch.setenv("WORLD_SIZE", "four")
+    assert load_run(made.run_file(tmp_path)).trainer.world_size == 1
 
 
 def test_overrides() -> None:
@@ -284,7 +357,7 @@ def test_expansion_order_is_runs_then_grid_then_seeds(tmp_path: Path) -> None:
         "beta-beta4.0-latent_dim3/seed-0",
     ]
     last = study.cells[-1]
-    assert (last.row, last.label) == (4, "β = 4, D = 3")
+    assert last.label == "β = 4, D = 3"
     assert (last.run.model.beta, last.run.model.latent_dim, last.run.seed) == (4.0, 3, 0)
 
 
@@ -340,6 +413,38 @@ def test_bad_study(changes: dict, message: str, tmp_path: Path) -> None:
 def test_override_that_the_grid_sets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="the grid of run 'beta' sets it already"):
         load_study(write_study(tmp_path), overrides={"model.beta": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides", "message"),
+    [
+        ({}, {"model": {"name": "BetaVAEConfig", "beta": 2.0}}, "--set model: the grid of run"),
+        ({}, {"trainer.seed": 7}, "--set trainer.seed: a study sets trainer.seed by its 'seeds'"),
+        ({}, {"evaluation.split": "test"}, "a study sets evaluation.split by its 'split'"),
+        ({"set": {"trainer.seed": 7}}, {}, "set trainer.seed: a study sets trainer.seed"),
+    ],
+)
+def test_settings_that_would_be_overruled_in_silence(changes, overrides, message, tmp_path) -> None:
+    with pytest.raises(StudyError) as error:
+        load_study(write_study(tmp_path, **changes), overrides=overrides)
+    assert message in str(error.value)
+
+
+def test_later_settings_go_over_earlier_ones(tmp_path: Path) -> None:
+    """Study, run, command line: whole sections and single keys in any mixture."""
+    runs = [{"name": "a", "config": "vae.json", "label": "A"}]
+    runs[0]["set"] = {"networks": {"name": "mlp", "encoder": [5], "decoder": [5]}}
+    path = write_study(tmp_path, runs=runs, set={"networks.dropout": 0.1})
+    assert load_study(path).cells[0].run.config.networks.dropout == 0.0
+    cell = load_study(path, overrides={"networks.dropout": 0.5}).cells[0]
+    assert (cell.run.config.networks.dropout, cell.run.config.networks.encoder) == (0.5, [5])
+
+
+def test_two_tables_of_one_name(tmp_path: Path) -> None:
+    table = {"name": "t", "title": "T", "metrics": ["MSE"]}
+    path = write_study(tmp_path, tables=[table, table])
+    with pytest.raises(StudyError, match="tables: two are called 't'"):
+        check_tables(load_study(path).config.tables, str(path))
 
 
 def test_table_with_an_unknown_metric(tmp_path: Path) -> None:

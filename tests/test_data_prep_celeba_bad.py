@@ -1,7 +1,11 @@
 """CelebA: each thing that may be wrong with the raw files costs one line that names it."""
 
+import builtins
+import errno
+import io
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +64,21 @@ def test_unreadable(raw, refuse, name):
     assert f"{raw / name}: Permission denied" in refuse()
 
 
+@pytest.mark.parametrize("name", [PARTITION, ATTRIBUTES, "img_align_celeba/000003.jpg"])
+def test_unreadable_for_root_too(raw, refuse, monkeypatch, name):
+    real_open = io.open
+
+    def denying(file, *arguments, **kwargs):
+        if not isinstance(file, int) and Path(os.fsdecode(file)) == raw / name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return real_open(file, *arguments, **kwargs)
+
+    # pathlib takes the one, everything else the other.
+    monkeypatch.setattr(io, "open", denying)
+    monkeypatch.setattr(builtins, "open", denying)
+    assert refuse() == f"data_prep: {raw / name}: Permission denied\n"
+
+
 def test_missing_raw_folder(capsys, tmp_path):
     missing = tmp_path / "nowhere"
     line = refusal(capsys, "celeba", "--raw", missing, *SUBSET, out=tmp_path / "out")
@@ -93,7 +112,18 @@ def test_missing_attribute_row_without_subset(raw, refuse, monkeypatch):
 def test_truncated_jpeg(raw, refuse):
     content = image(raw, 3).read_bytes()
     image(raw, 3).write_bytes(content[: len(content) // 2])
-    assert f"{image(raw, 3)}: cannot be decoded as JPEG" in refuse()
+    assert f"{image(raw, 3)}: cut short or damaged" in refuse()
+
+
+@pytest.mark.parametrize(("lost", "end"), [(0.5, "00 00"), (0.0, "FF 00")])
+def test_jpeg_that_ends_in_zeros(raw, refuse, lost, end):
+    """As long as it should be, but the rest never arrived: half of it, or only the last byte."""
+    content = image(raw, 3).read_bytes()
+    arrived = len(content) - max(1, int(lost * len(content)))
+    image(raw, 3).write_bytes(content[:arrived].ljust(len(content), b"\0"))
+    line = refuse()
+    assert f"{image(raw, 3)}: cut short or damaged, a JPEG ends with the bytes FF D9" in line
+    assert f"this one with {end};" in line
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b"\xff\xd8\xff\xe0 no more"])
@@ -169,7 +199,7 @@ def test_limit_beyond_what_is_there(raw, refuse):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--image-size", "4"], "image_size: Input should be greater than or equal to 8"),
+        (["--image-size", "4"], "image_size: a whole number from 11 (the window of SSIM)"),
         (["--image-size", "big"], "image_size: Input should be a valid integer"),
         (["--image-size", "16", "--crop", "179"], "crop: "),
         (["--image-size", "16", "--crop", "half"], "'none' or a whole number from 1 to 178"),
@@ -223,7 +253,7 @@ class TestZip:
     def test_truncated_jpeg_in_it(self, archive, refuse):
         with zipfile.ZipFile(archive, "w") as opened:
             opened.writestr("img_align_celeba/000001.jpg", jpeg(1)[:900])
-        assert f"{archive}: img_align_celeba/000001.jpg: cannot be decoded" in refuse()
+        assert f"{archive}: img_align_celeba/000001.jpg: cut short or damaged" in refuse()
 
     def test_no_image_in_it(self, archive, refuse):
         with zipfile.ZipFile(archive, "w") as opened:
@@ -252,5 +282,5 @@ def test_a_bad_image_in_another_process(tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(f"data_prep: {image(raw, 100)}: cannot be decoded as JPEG")
+    assert done.stderr.startswith(f"data_prep: {image(raw, 100)}: cut short or damaged, ")
     assert list((tmp_path / "out").iterdir()) == []

@@ -69,7 +69,7 @@ def test_other_options_are_refused_and_overwritten_when_asked(tmp_path):
     with pytest.raises(StudyError, match=r"shapes: prepared with seed 0, not 7; .*--overwrite"):
         prepare("shapes", {"seed": 7}, None, tmp_path)
     with pytest.raises(StudyError, match="prepared with dataset 'shapes', not 'celeba'"):
-        prepare("celeba", {"image_size": 8}, tmp_path, tmp_path, name="shapes")
+        prepare("celeba", {"image_size": 16}, tmp_path, tmp_path, name="shapes")
     before = contents(folder)
     prepare("shapes", {"seed": 7}, None, tmp_path, overwrite=True)
     assert contents(folder) != before
@@ -129,6 +129,48 @@ def test_empty_folder_is_taken(tmp_path):
     open_dataset(prepare(*SHAPES, tmp_path).parent, "shapes", verify=True)
 
 
+def test_link_to_the_same_data_set_is_taken_as_it_is(tmp_path, capsys):
+    prepare(*SHAPES, tmp_path / "scratch")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "shapes").symlink_to(tmp_path / "scratch" / "shapes")
+    prepare(*SHAPES, tmp_path / "out")
+    assert "already prepared" in capsys.readouterr().out
+    assert (tmp_path / "out" / "shapes").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("target", "overwrite"),
+    [("empty", False), ("empty", True), ("prepared", True), ("nowhere", False), ("nowhere", True)],
+)
+def test_link_for_a_folder_is_refused_at_once(tmp_path, capsys, monkeypatch, target, overwrite):
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    for folder in (out, scratch / "empty"):
+        folder.mkdir(parents=True)
+    before = contents(prepare(*SHAPES, scratch, name="prepared"))
+    (out / "shapes").symlink_to(Path("..") / "scratch" / target)
+    monkeypatch.setattr(prepare_module, "_make", None)
+    with pytest.raises(StudyError) as error:
+        prepare(*SHAPES, out, overwrite=overwrite)
+    assert str(error.value) == (
+        f"{out / 'shapes'}: a symbolic link, where a real folder or nothing is wanted; remove the "
+        f"link or give the folder that it points into: --out {scratch}"
+    )
+    assert (out / "shapes").is_symlink()
+    assert [p.name for p in out.iterdir()] == ["shapes"]
+    assert contents(scratch / "prepared") == before
+    assert list((scratch / "empty").iterdir()) == []
+
+
+def test_link_above_the_folder_is_followed(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "out").symlink_to("scratch")
+    prepare(*SHAPES, tmp_path / "out")
+    open_dataset(tmp_path / "scratch", "shapes", verify=True)
+    prepare("shapes", {"seed": 7}, None, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out").is_symlink()
+    assert [p.name for p in (tmp_path / "scratch").iterdir()] == ["shapes"]
+
+
 @pytest.mark.parametrize("name", ["../x", "", ".x", "a/b", "A"])
 def test_bad_names(tmp_path, capsys, name):
     assert f"'{name}'" in refusal(capsys, "shapes", "--name", name, out=tmp_path / "out")
@@ -150,6 +192,24 @@ def test_out_that_may_not_be_written(tmp_path, capsys):
     line = refusal(capsys, "shapes", out=out)
     assert f"{out}/" in line
     assert "Permission denied" in line
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_out_that_may_not_be_written_by_root_either(tmp_path, capsys, monkeypatch, there):
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    denied = out / partial_name("shapes", os.getpid()) if there else out
+    real_mkdir = Path.mkdir
+
+    def mkdir(self, *arguments, **kwargs):
+        if self == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real_mkdir(self, *arguments, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert refusal(capsys, "shapes", out=out) == f"data_prep: {denied}: Permission denied\n"
+    assert out.exists() == there
 
 
 def test_full_disk(tmp_path, capsys, monkeypatch):

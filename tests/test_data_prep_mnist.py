@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data_prep import idx
+from data_prep import idx, mnist
 from data_prep.mnist import MD5
 from data_prep.prepare import prepare
 from study.errors import StudyError
@@ -113,6 +113,20 @@ def test_downloaded_files_are_checked_too_and_removed(tmp_path, capsys, monkeypa
 
     monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(MNIST=downloads))
     assert "MD5" in refusal(capsys, "mnist", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_terminal_is_told_of_a_download(tmp_path, capsys, monkeypatch, terminal):
+    def downloads(root, download):
+        print("noise of a download", file=sys.stderr)
+        # Said before it begins, not once it is over.
+        assert capsys.readouterr().err == "downloading MNIST (four files, 12 MB)\n" * terminal
+        return SimpleNamespace(raw_folder=root)
+
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(MNIST=downloads))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert mnist.download(tmp_path) == tmp_path
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_real_one(tmp_path):

@@ -35,7 +35,12 @@ def test_default_names():
         ("shapes", {"seed": "1"}, "seed: "),
         ("mnist", {"seed": 1}, "seed: unknown key"),
         ("celeba", {}, "image_size: this key is missing"),
-        ("celeba", {"image_size": 2048}, "image_size: "),
+        (
+            "celeba",
+            {"image_size": 10},
+            "image_size: a whole number from 11 (the window of SSIM) to",
+        ),
+        ("celeba", {"image_size": 1025}, "to 1024 is wanted, not 1025"),
         ("celeba", {"image_size": 64, "crop": 0}, "crop: "),
         ("celeba", {"image_size": 64, "crop": True}, "crop: "),
         ("celeba", {"image_size": 64, "limit_eval": 0}, "limit_eval: "),
@@ -47,6 +52,11 @@ def test_options_are_strict(dataset, options, complaint):
     assert complaint in str(error.value)
 
 
+@pytest.mark.parametrize("size", [11, 1024])
+def test_image_sizes_that_just_may_be(size):
+    assert check_options("celeba", {"image_size": size}).image_size == size
+
+
 def test_options_errors_begin_with_the_file():
     with pytest.raises(StudyError, match=r"^study\.json: data\.options: sed: unknown key"):
         check_options("shapes", {"sed": 1}, "study.json: data.options")
@@ -54,7 +64,7 @@ def test_options_errors_begin_with_the_file():
 
 def test_celeba_needs_its_folder(tmp_path):
     with pytest.raises(StudyError, match="--raw"):
-        prepare("celeba", {"image_size": 8}, None, tmp_path)
+        prepare("celeba", {"image_size": 16}, None, tmp_path)
 
 
 @pytest.mark.parametrize("dataset", OPTIONS)

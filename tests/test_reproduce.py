@@ -2,7 +2,9 @@
 
 import json
 import os
+import platform
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,7 +127,7 @@ def undisturbed(study: Path, tmp_path_factory) -> tuple[Path, float]:
     return work, time.monotonic() - started
 
 
-def test_everything_is_there(undisturbed) -> None:
+def test_everything_is_there(undisturbed, study: Path) -> None:
     work, _ = undisturbed
     results = {path.name for path in (work / "results/made").iterdir()}
     assert results == {
@@ -139,7 +141,10 @@ def test_everything_is_there(undisturbed) -> None:
     }
     shown = (work / "results/made/README.md").read_text()
     assert "| AE " in shown and "| VAE " in shown and "reproduce.py" in shown
-    assert str(work) not in shown, "no path of this machine"
+    for folder in (work, study.parent):
+        assert str(folder) not in shown, "no path of this machine"
+    recorded = (work / "results/made/runs.json").read_text()
+    assert platform.node() not in recorded and "slurm" not in recorded
     runs = work / "runs/made"
     directories = [runs / name / f"seed-{seed}" for name in RUNS for seed in (0, 1)]
     for directory in directories:
@@ -190,12 +195,14 @@ def test_status_and_dry_run(undisturbed, study: Path, tmp_path: Path) -> None:
 
 
 def test_only_one_stage(study: Path, tmp_path: Path) -> None:
-    done = reproduce(study, tmp_path, "--only", "tables", status=1)
-    assert "no run of 'made' is evaluated" in done.stderr
+    done = reproduce(study, tmp_path, "--only", "tables", status=2)
+    assert "shapes: no prepared data set" in done.stderr
     reproduce(study, tmp_path, "--only", "data")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    done = reproduce(study, tmp_path, "--only", "tables", status=1)
+    assert "runs/made: no run of this study is evaluated there" in done.stderr
     done = reproduce(study, tmp_path, "--only", "evaluate", "--budget", "less", status=1)
-    assert "2 of 2 runs failed" in done.stderr and "no run directory" in done.stderr
+    assert done.stderr.splitlines()[-1].count("no run directory (run.json is missing)") == 2
 
 
 def test_a_run_that_fails_is_passed_over_and_named(tmp_path: Path) -> None:
@@ -212,7 +219,8 @@ def test_a_run_that_fails_is_passed_over_and_named(tmp_path: Path) -> None:
     work = tmp_path / "work"
     done = reproduce(study, work, status=1)
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("reproduce: 1 of 2 runs failed: vae/seed-0: train: ")
+    assert last.startswith("reproduce: not all went well (2 runs in all): vae/seed-0: train: ")
+    assert last.count("seed-0: train") == 1
     assert "loss became" in last and "Traceback" not in done.stderr
     table = (work / "results/made/table.md").read_text()
     assert "0 of 1" in table and "| AE " in table
@@ -231,9 +239,69 @@ def test_an_unforeseen_error_in_a_run_is_passed_over_too(tmp_path: Path) -> None
     weights = work / "runs/made/ae/seed-0/final_model/model.pt"
     weights.write_bytes(b"")
     done = reproduce(study, work, status=1)
-    assert "1 of 2 runs failed: ae/seed-0: evaluate: " in done.stderr
+    assert "(2 runs in all): ae/seed-0: evaluate: " in done.stderr
     assert "model.pt: cannot be loaded" in done.stderr
     assert "| VAE " in (work / "results/made/table.md").read_text()
+
+
+def test_every_run_that_fails_is_named_even_where_no_table_can_be_made(tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds=[0])
+    done = reproduce(study, tmp_path / "work", "--set", "trainer.learning_rate=1e30", status=1)
+    last = done.stderr.splitlines()[-1]
+    assert "ae/seed-0: train: " in last and "vae/seed-0: train: " in last
+    assert "no table is made" in last
+
+
+def test_tables_take_in_no_run_of_another_config(undisturbed, study: Path, tmp_path: Path) -> None:
+    """The runs there are of one epoch: asked for two, there is nothing to make a table of."""
+    work = tmp_path / "work"
+    shutil.copytree(undisturbed[0], work)
+    before = snapshot(work)
+    words = ("--set", "trainer.num_epochs=2")
+    done = reproduce(study, work, "--only", "tables", *words, status=1)
+    assert "no run of this study is evaluated there" in done.stderr
+    done = reproduce(study, work, *words, status=1)
+    assert "holds another run: config.trainer.num_epochs is 1 there, 2 now" in done.stderr
+    assert snapshot(work) == before
+
+
+def test_another_evaluation_is_measured_anew(undisturbed, study: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(undisturbed[0], work)
+    words = ("--set", "evaluation.elbo_samples=5")
+    reproduce(study, work, "--only", "evaluate", *words)
+    done = reproduce(study, work, "--only", "tables", *words)
+    assert "ELBO (Bernoulli, 5 draws)" in done.stdout
+    assert "ELBO (Bernoulli)" not in done.stdout
+
+
+def test_pictures_are_of_the_studys_split(undisturbed, study: Path, tmp_path: Path) -> None:
+    """Evaluating by hand on another split changes no figure of the study."""
+    import numpy as np
+
+    from evaluate.run import merge_arrays
+
+    work = tmp_path / "work"
+    shutil.copytree(undisturbed[0], work)
+    before = (work / "results/made/reconstructions.png").read_bytes()
+    file = work / "runs/made/ae/seed-0/pictures.npz"
+    merge_arrays(file, "test", {"originals": np.zeros((4, 1, 28, 28), np.uint8)})
+    reproduce(study, work, "--only", "tables")
+    assert (work / "results/made/reconstructions.png").read_bytes() == before
+
+
+def test_leftovers_of_killed_writings_go(undisturbed, study: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(undisturbed[0], work)
+    run = work / "runs/made/ae/seed-0"
+    (run / "metrics.json").unlink()
+    planted = [run / ".metrics.json.partial", run / ".per_image.npz.partial"]
+    planted += [work / "results/made/.README.md.partial", work / "results/made/.table.csv.partial"]
+    for path in planted:
+        path.write_text("half")
+    reproduce(study, work)
+    assert not any(path.exists() for path in planted)
+    assert snapshot(work).keys() == snapshot(undisturbed[0]).keys()
 
 
 def test_budget_has_folders_of_its_own(study: Path, tmp_path: Path) -> None:
@@ -284,10 +352,10 @@ def test_without_the_packages_one_line_says_how_to_get_them(tmp_path: Path) -> N
         assert done.stderr.count("\n") == 1 and "make setup" in done.stderr
 
 
-SPLITS = "VAE_STUDY_DATA" in os.environ
-
-
-@pytest.mark.skipif(not SPLITS, reason="VAE_STUDY_DATA is not set: no real CelebA, no real MNIST")
+@pytest.mark.skipif(
+    "VAE_STUDY_DATA" not in os.environ,
+    reason="VAE_STUDY_DATA is not set: no real CelebA, no real MNIST",
+)
 @pytest.mark.parametrize(
     ("name", "folder", "raw_images"), [("celeba64", "celeba", 96), ("mnist", "mnist", 0)]
 )

@@ -1,6 +1,7 @@
 """Training: against stock Pythae, bit for bit against itself, and what it leaves on disk."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from study.rundir import RunDirectory
 from study.runs import load_run
 from tests import made
 from train.__main__ import main
+from train.dataset import ImageDataset
 from train.history import read_history
 from train.models import build_model
 from train.models.noisy import add_noise, rbf_mmd
@@ -115,10 +117,15 @@ def test_history_is_the_mean_over_images_not_over_batches(tmp_path: Path, data: 
 
 
 def test_final_model_is_the_best_of_eval(tmp_path: Path, data: Path) -> None:
-    """A rate that ruins the model after the first epochs: the best is not the last."""
-    trainer = made.run_config()["trainer"] | {"num_epochs": 6, "learning_rate": 0.03}
+    """A rate that becomes a thousandfold after three epochs: the best is not the last."""
+    trainer = made.run_config()["trainer"] | {
+        "num_epochs": 4,
+        "scheduler_cls": "StepLR",
+        "scheduler_params": {"step_size": 3, "gamma": 1000.0},
+    }
     out = train(tmp_path, data, "AE", trainer=trainer)
     losses = [line["eval"]["loss"] for line in read_history(RunDirectory(out).history)]
+    assert losses[-1] > 1.02 * min(losses)
     _, model = load_trained(out)
     x = torch.from_numpy(np.array(open_dataset(data, "tiny").images("eval"))).float() / 255
     with torch.no_grad():
@@ -247,6 +254,60 @@ def test_overwrite_does_not_empty_a_foreign_folder_either(tmp_path: Path, data: 
     assert (tmp_path / "out" / "thesis.tex").exists()
 
 
+def test_only_what_a_run_leaves_is_ever_deleted(tmp_path: Path, data: Path) -> None:
+    out = train(tmp_path, data)
+    (out / "notes").mkdir()
+    (out / "notes" / "thesis.tex").write_text("years of work")
+    run, dataset = load_run(made.run_file(tmp_path), seed=9), open_dataset(data, "tiny")
+    with pytest.raises(StudyError, match="notes: not of a run's making"):
+        train_run(run, dataset, out, overwrite=True)
+    assert (out / "notes" / "thesis.tex").read_text() == "years of work"
+    assert RunDirectory(out).trained
+
+
+def test_finite_loss_that_pythae_takes_for_no_best(tmp_path: Path, data: Path) -> None:
+    model = {"name": "BetaVAEConfig", "latent_dim": 3, "beta": 1e14}
+    with pytest.raises(RunFailed, match="the train loss became .* in epoch 1"):
+        train(tmp_path, data, "BetaVAE", model=model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "networks", "key", "size"),
+    [
+        ("VAE", {"name": "convnet28", "width": 1}, "per_device_train_batch_size", 23),
+        ("WAE_MMD", made.MLP, "per_device_train_batch_size", 69),
+        ("WAE_MMD", made.MLP, "per_device_eval_batch_size", 8),
+        ("WAE_MMD", made.MLP, "per_device_eval_batch_size", 1),
+    ],
+)
+def test_last_batch_of_one_image(kind, networks, key, size, tmp_path: Path, data: Path) -> None:
+    """70 = 3 x 23 + 1 = 69 + 1; 25 = 3 x 8 + 1."""
+    trainer = made.run_config()["trainer"] | {key: size}
+    with pytest.raises(StudyError, match=f"trainer.{key}: {size} leaves one image") as error:
+        train(tmp_path, data, kind, networks=networks, trainer=trainer)
+    assert error.value.status == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_networks_too_large_for_any_machine(tmp_path: Path, data: Path) -> None:
+    model = {"name": "VAEConfig", "latent_dim": 10**13}
+    with pytest.raises(StudyError, match="its networks cannot be built"):
+        train(tmp_path, data, model=model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_worker_processes_get_the_path_not_the_images(tmp_path: Path, data: Path) -> None:
+    dataset = ImageDataset(open_dataset(data, "tiny").path("train"))
+    first = dataset[0]["data"]
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 1000
+    assert torch.equal(pickle.loads(pickled)[0]["data"], first)
+    trainer = made.run_config()["trainer"] | {"train_dataloader_num_workers": 1}
+    alone = weights(train(tmp_path, data, out="alone"))
+    helped = weights(train(tmp_path, data, out="helped", trainer=trainer))
+    assert all(torch.equal(alone[key], helped[key]) for key in alone)
+
+
 def test_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path: Path, data: Path) -> None:
     trainer = made.run_config()["trainer"] | {"learning_rate": 1e30}
     with pytest.raises(RunFailed, match=r"the (train|eval) loss became \w+ in epoch 1") as error:
@@ -323,7 +384,9 @@ def test_dry_run_prints_the_config_and_writes_nothing(tmp_path, data, monkeypatc
     ("arguments", "message"),
     [
         ([], "the following arguments are required: RUN.json"),
-        (["{run}", "--seed", "-1"], "argument --seed: -1: a whole number of at least 0 is wanted"),
+        (["{run}", "--seed", "-1"], "argument --seed: -1: a whole number of at least 0 and at"),
+        (["{run}", "--seed", "x"], "argument --seed: x: a whole number of at least 0 and at most"),
+        (["{run}", "--seed", "5000000000"], "at most 4294967295 is wanted"),
         (["{run}", "--set", "x"], "--set x: KEY=VALUE is wanted"),
         (["{run}", "--set", "model.bta=1"], "model.bta: unknown key"),
         (["{run}", "--data", "nowhere"], "nowhere/tiny: no prepared data set there"),

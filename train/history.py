@@ -31,7 +31,7 @@ class LossMeter:
     def means(self) -> dict[str, float]:
         """Mean of each term over the images seen; starts anew."""
         means = {name: float(total) / self.images for name, total in self.sums.items()}
-        self.__init__()
+        self.sums, self.images = {}, 0
         return means
 
 

@@ -28,26 +28,31 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     """
     run = run.with_shape(dataset.shape)
     directory = RunDirectory(out)
-    identity = {"config": run.resolved(), "data": _data_identity(dataset)}
-    train_data = ImageDataset(dataset.images("train"))
-    eval_data = ImageDataset(dataset.images("eval"))
+    identity = run_identity(run, dataset)
+    for split in ("train", "eval"):
+        dataset.images(split)  # refuses what is not the manifest's
+    check_last_batches(run, dataset)
     # Seed before the model is made: upstream seeds when training starts, so its initial weights
     # depend on whatever ran before (DEVIATIONS.md).
     set_seed(run.seed)
-    model = build_model(run)
-    if not directory.begin(identity, _about(model), overwrite):
+    model = _built(run)
+    if not directory.begin(identity, _about(run, model), overwrite):
         return False
     run.trainer.output_dir = str(directory.path)
-    callbacks = [HistoryCallback(directory.history), BarCallback(directory.path.as_posix())]
+    bar = BarCallback(directory.path.as_posix())
+    callbacks = [HistoryCallback(directory.history), bar]
     quiet_pythae()
     started = time.perf_counter()
     try:
-        RunPipeline(model=model, training_config=run.trainer)(train_data, eval_data, callbacks)
+        data = [ImageDataset(dataset.path(split)) for split in ("train", "eval")]
+        RunPipeline(model=model, training_config=run.trainer)(*data, callbacks)
     except Exception as error:
         directory.note_failure("train", error)
         if isinstance(error, StudyError):
             raise
         raise RunFailed(f"{directory.path}: {type(error).__name__}: {one_line(error)}") from error
+    finally:
+        bar.close()
     seconds = round(time.perf_counter() - started, 1)
     write_json(directory.finished, {"finished": now(), "seconds": seconds})
     # Last: a run is trained when `final_model` is there.
@@ -55,16 +60,44 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     return True
 
 
-def _data_identity(dataset: Dataset) -> dict[str, Any]:
-    return {
+def run_identity(run: Run, dataset: Dataset) -> dict[str, Any]:
+    """What makes a run this one and no other: its whole config, and its data."""
+    data = {
         "name": dataset.name,
         "images": {split: dataset.count(split) for split in dataset.splits()},
         "subset": dataset.subset,
         "sha256": dataset.hashes(),
     }
+    return {"config": run.with_shape(dataset.shape).resolved(), "data": data}
 
 
-def _about(model: Any) -> dict[str, Any]:
+def check_last_batches(run: Run, dataset: Dataset) -> None:
+    """StudyError where a last batch of one image cannot be trained or judged on.
+
+    BatchNorm takes no variance of one value, and the unbiased MMD² divides by N - 1.
+    """
+    normed = run.config.networks.name != "mlp"
+    unbiased = run.model.name == "WAE_MMD_Config" and run.config.engine.mmd_sigmas is None
+    for split, hurts in (("train", normed or unbiased), ("eval", unbiased)):
+        key = f"per_device_{split}_batch_size"
+        size = getattr(run.trainer, key)
+        if hurts and (size == 1 or dataset.count(split) % size == 1):
+            raise StudyError(
+                f"{run.file}: trainer.{key}: {size} leaves one image for the last batch of "
+                f"{dataset.count(split):,}, which this model cannot take; choose another size"
+            )
+
+
+def _built(run: Run) -> Any:
+    try:
+        return build_model(run)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise StudyError(
+            f"{run.file}: its networks cannot be built ({one_line(error)}); smaller ones can"
+        ) from None
+
+
+def _about(run: Run, model: Any) -> dict[str, Any]:
     return {
         "parameters": {
             part: sum(p.numel() for p in getattr(model, part).parameters())
@@ -72,7 +105,7 @@ def _about(model: Any) -> dict[str, Any]:
         },
         "code": code_version(),
         "versions": package_versions(),
-        "machine": machine(),
+        "machine": machine(no_gpu=run.trainer.no_cuda),
         "started": now(),
     }
 

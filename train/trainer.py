@@ -38,8 +38,10 @@ class BarCallback(TrainingCallback):
         loss = logs.get("eval_epoch_loss", logs["train_epoch_loss"])
         self.bar.set_postfix_str(f"epoch {kwargs['global_step']}, loss {loss:.4g}")
 
-    def on_train_end(self, training_config: Any, **kwargs: Any) -> None:
-        self.bar.close()
+    def close(self) -> None:
+        """Take the bar off the terminal, also when training failed."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 class RunDirectoryMixin:
@@ -69,7 +71,8 @@ class RunDirectoryMixin:
             if "between 0 and 1" not in str(error):
                 raise
             loss = math.nan
-        if not math.isfinite(loss):
+        # Upstream takes no model for the best whose loss is 1e10 or more, and then has none.
+        if not loss < 1e10:
             raise RunFailed(
                 f"{self.training_dir}: the {split} loss became {loss} in epoch {epoch}; "
                 f"a smaller trainer.learning_rate is the first thing to try"
