@@ -13,6 +13,7 @@ from study.datasets import Dataset, open_dataset
 from study.errors import RunFailed, StudyError, one_line
 from study.files import write_arrays, write_json
 from study.jsonfile import read_json_object
+from study.lock import locked
 from study.npz import member_names, open_array
 from study.provenance import code_version, machine, package_versions
 from study.rundir import RunDirectory
@@ -52,14 +53,15 @@ def evaluate_run(
         pictures = _pictures(how.pictures, model, images, device)
     except (RuntimeError, MemoryError) as error:
         raise RunFailed(f"{what}: {one_line(error)}; a smaller --batch-size needs less") from error
-    merge_arrays(directory.per_image, split, values)
-    merge_arrays(directory.pictures, split, pictures)
-    _draw_pictures(directory, split, pictures)
     entry = _entry(run, dataset, split, values)
-    before = read_json_object(directory.metrics) if directory.metrics.is_file() else {}
-    splits = before.get("splits", {}) | {split: entry}
-    write_json(directory.metrics, {"format": FORMAT, "splits": splits})
-    directory.failure.unlink(missing_ok=True)
+    with locked(directory.path):
+        merge_arrays(directory.per_image, split, values)
+        merge_arrays(directory.pictures, split, pictures)
+        _draw_pictures(directory, split, pictures)
+        before = read_json_object(directory.metrics) if directory.metrics.is_file() else {}
+        splits = before.get("splits", {}) | {split: entry}
+        write_json(directory.metrics, {"format": FORMAT, "splits": splits})
+        directory.failure.unlink(missing_ok=True)
     return entry
 
 

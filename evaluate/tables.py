@@ -175,7 +175,11 @@ def _measured_on(table: Table) -> str:
         parts.append("Cells are mean ± sample standard deviation over seeds.")
     else:
         parts.append("One seed each, so no spread between seeds is known.")
-    return " ".join([*parts, f"{UNDEFINED} means: not defined for this model."])
+    if any(row.found and cell is None for row in table.rows for cell in row.cells):
+        parts.append(f"{UNDEFINED} means: not defined for this model.")
+    if any(row.found < row.expected for row in table.rows):
+        parts.append("An empty cell is a run that is missing.")
+    return " ".join(parts)
 
 
 def footnotes(table: Table) -> list[str]:

@@ -17,23 +17,10 @@ from evaluate.run import evaluate_run
 from study.datasets import open_dataset
 from study.errors import RunFailed, StudyError
 from study.jsonfile import read_json_object
-from study.runs import load_run
 from study.schema import GaussianLikelihood
 from tests import made
-from train.run import load_trained, train_run
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    made.dataset(folder)
-    return folder
-
-
-def trained(folder: Path, data: Path, kind: str, **changes) -> Path:
-    run = load_run(made.run_file(folder, kind, **changes))
-    train_run(run, open_dataset(data, "tiny"), folder / "out")
-    return folder / "out"
+from tests.training import train
+from train.run import load_trained
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +29,7 @@ def vae(tmp_path_factory, data) -> Path:
     networks = {"name": "convnet28", "width": 2}
     how = {"split": "eval", "pictures": 4, "elbo_samples": 3, "likelihood": {"name": "bernoulli"}}
     folder = tmp_path_factory.mktemp("vae")
-    return trained(folder, data, "VAE", networks=networks, evaluation=how)
+    return train(folder, data, "VAE", networks=networks, evaluation=how)
 
 
 def values(out: Path, split: str = "eval") -> dict[str, np.ndarray]:
@@ -108,7 +95,7 @@ def test_metrics_json_is_the_mean_of_the_images_with_its_settings(vae: Path, dat
 
 def test_likelihoods_have_columns_of_their_own(tmp_path: Path, data: Path) -> None:
     how = {"split": "eval", "likelihood": {"name": "gaussian", "sigma": 0.5}}
-    entry = evaluate_run(trained(tmp_path, data, "BetaVAE", evaluation=how), data)
+    entry = evaluate_run(train(tmp_path, data, "BetaVAE", evaluation=how), data)
     assert entry["metrics"]["ELBO"]["title"] == "ELBO (Gaussian, σ = 0.5)"
 
 
@@ -120,7 +107,7 @@ def test_gaussian_elbo_counts_its_constant() -> None:
 
 @pytest.mark.parametrize("kind", ["AE", "WAE_MMD"])
 def test_autoencoders_have_neither_kl_nor_elbo(kind: str, tmp_path: Path, data: Path) -> None:
-    entry = evaluate_run(trained(tmp_path, data, kind), data)
+    entry = evaluate_run(train(tmp_path, data, kind), data)
     assert list(entry["metrics"]) == ["MSE", "BCE", "SSIM", "GMSD"]
 
 
@@ -140,7 +127,7 @@ def test_a_second_split_leaves_the_first(tmp_path: Path, data: Path) -> None:
     import json
 
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    out = trained(tmp_path, tmp_path / "data", "AE")
+    out = train(tmp_path, tmp_path / "data", "AE")
     evaluate_run(out, tmp_path / "data", "eval")
     evaluate_run(out, tmp_path / "data", "test")
     splits = read_json_object(out / "metrics.json")["splits"]
@@ -178,7 +165,7 @@ def test_evaluating_twice_gives_the_same_files(vae: Path, data: Path) -> None:
 
 
 def test_weights_of_nan_fail_with_the_image_named(tmp_path: Path, data: Path) -> None:
-    out = trained(tmp_path, data, "AE")
+    out = train(tmp_path, data, "AE")
     file = out / "final_model" / "model.pt"
     state = torch.load(file, weights_only=True)
     state["model_state_dict"]["encoder.embedding.bias"] += float("nan")

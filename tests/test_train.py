@@ -19,30 +19,13 @@ from study.errors import RunFailed, StudyError
 from study.rundir import RunDirectory
 from study.runs import load_run
 from tests import made
+from tests.training import train, weights
 from train.__main__ import main
 from train.dataset import ImageDataset
 from train.history import read_history
 from train.models import build_model
 from train.models.noisy import add_noise, rbf_mmd
-from train.run import load_trained, train_run
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """A `data/` with the set `tiny`: 70 + 25 images of 1 x 28 x 28."""
-    folder = tmp_path_factory.mktemp("data")
-    made.dataset(folder)
-    return folder
-
-
-def train(tmp_path: Path, data: Path, kind: str = "VAE", out: str = "out", **changes) -> Path:
-    run = load_run(made.run_file(tmp_path, kind, **changes))
-    train_run(run, open_dataset(data, "tiny"), tmp_path / out)
-    return tmp_path / out
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return load_trained(out)[1].state_dict()
+from train.run import load_trained
 
 
 def without_times(history: list[dict]) -> list[dict]:
@@ -178,91 +161,6 @@ def test_weights_that_are_no_weights(tmp_path: Path, data: Path) -> None:
     torch.save({"model_state_dict": Path("x")}, file)  # an object that weights_only refuses
     with pytest.raises(StudyError, match="model.pt: cannot be loaded"):
         load_trained(out)
-
-
-def test_run_json_says_what_ran(tmp_path: Path, data: Path) -> None:
-    record = json.loads((train(tmp_path, data) / "run.json").read_text())
-    assert record["config"]["model"]["input_dim"] == [1, 28, 28]
-    assert record["config"]["trainer"]["optimizer_cls"] == "Adam"
-    assert record["data"]["sha256"] == open_dataset(data, "tiny").hashes()
-    assert record["data"]["images"] == {"train": 70, "eval": 25}
-    assert record["versions"]["torch"] and record["machine"]["cores"]
-    assert set(record["parameters"]) == {"encoder", "decoder"}
-
-
-def test_finished_run_is_left_alone(tmp_path: Path, data: Path) -> None:
-    out = train(tmp_path, data)
-    before = {path: path.stat().st_mtime_ns for path in sorted(out.rglob("*"))}
-    run, dataset = load_run(made.run_file(tmp_path)), open_dataset(data, "tiny")
-    assert train_run(run, dataset, out) is False
-    assert {path: path.stat().st_mtime_ns for path in sorted(out.rglob("*"))} == before
-
-
-def test_another_run_in_the_directory_is_refused(tmp_path: Path, data: Path) -> None:
-    out = train(tmp_path, data)
-    run, dataset = load_run(made.run_file(tmp_path), seed=9), open_dataset(data, "tiny")
-    with pytest.raises(StudyError, match=r"config.trainer.seed is 3 there, 9 now; .*--overwrite"):
-        train_run(run, dataset, out)
-    assert load_trained(out)[0].seed == 3
-    assert train_run(run, dataset, out, overwrite=True)
-    assert load_trained(out)[0].seed == 9
-
-
-def test_other_data_under_the_same_name_are_refused(tmp_path: Path, data: Path) -> None:
-    out = train(tmp_path, data)
-    made.dataset(tmp_path / "other", counts=(71, 25))
-    with pytest.raises(StudyError, match="holds another run: data"):
-        train_run(load_run(made.run_file(tmp_path)), open_dataset(tmp_path / "other", "tiny"), out)
-
-
-def test_a_new_evaluation_is_no_new_run(tmp_path: Path, data: Path) -> None:
-    out = train(tmp_path, data)
-    (out / "metrics.json").write_text('{"splits": {"eval": {}}}')
-    file = made.run_file(tmp_path, evaluation={"split": "eval", "elbo_samples": 7})
-    assert train_run(load_run(file), open_dataset(data, "tiny"), out) is False
-    assert load_trained(out)[0].config.evaluation.elbo_samples == 7
-    assert not (out / "metrics.json").exists(), "measured under the old evaluation"
-
-
-def test_stopped_run_starts_from_zero_and_ends_the_same(tmp_path: Path, data: Path) -> None:
-    whole = train(tmp_path, data, out="a")
-    out = train(tmp_path, data, out="b")
-    directory = RunDirectory(out)
-    directory.final_model.rename(out / ".final_model.partial")
-    directory.history.write_text('{"epoch": 1}\n')
-    train(tmp_path, data, out="b")
-    one, two = weights(whole), weights(out)
-    assert all(torch.equal(one[key], two[key]) for key in one)
-    assert len(read_history(directory.history)) == 2
-    assert not list(out.glob(".*"))
-
-
-def test_foreign_folder_is_not_emptied(tmp_path: Path, data: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.tex").write_text("years of work")
-    with pytest.raises(StudyError, match="not empty and no run directory"):
-        train(tmp_path, data)
-    assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
-
-
-def test_overwrite_does_not_empty_a_foreign_folder_either(tmp_path: Path, data: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.tex").write_text("years of work")
-    run, dataset = load_run(made.run_file(tmp_path)), open_dataset(data, "tiny")
-    with pytest.raises(StudyError, match="not empty and no run directory"):
-        train_run(run, dataset, tmp_path / "out", overwrite=True)
-    assert (tmp_path / "out" / "thesis.tex").exists()
-
-
-def test_only_what_a_run_leaves_is_ever_deleted(tmp_path: Path, data: Path) -> None:
-    out = train(tmp_path, data)
-    (out / "notes").mkdir()
-    (out / "notes" / "thesis.tex").write_text("years of work")
-    run, dataset = load_run(made.run_file(tmp_path), seed=9), open_dataset(data, "tiny")
-    with pytest.raises(StudyError, match="notes: not of a run's making"):
-        train_run(run, dataset, out, overwrite=True)
-    assert (out / "notes" / "thesis.tex").read_text() == "years of work"
-    assert RunDirectory(out).trained
 
 
 def test_finite_loss_that_pythae_takes_for_no_best(tmp_path: Path, data: Path) -> None:

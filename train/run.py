@@ -10,6 +10,7 @@ from pythae.trainers.trainer_utils import set_seed
 from study.datasets import Dataset
 from study.errors import RunFailed, StudyError, one_line
 from study.files import write_json
+from study.lock import locked
 from study.provenance import code_version, machine, now, package_versions
 from study.rundir import RunDirectory
 from study.runs import Run, parse_run
@@ -23,8 +24,8 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     """Train `run` on `dataset` into the run directory `out`.
 
     Returns False where the finished run is there already, True after training. StudyError where
-    `out` holds another run or the config does not fit the data; RunFailed where training fails,
-    noted in `failure.json`.
+    `out` holds another run, another process is at work in it, or the config does not fit the
+    data; RunFailed where training fails, noted in `failure.json`.
     """
     run = run.with_shape(dataset.shape)
     directory = RunDirectory(out)
@@ -36,8 +37,14 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     # depend on whatever ran before (DEVIATIONS.md).
     set_seed(run.seed)
     model = _built(run)
-    if not directory.begin(identity, _about(run, model), overwrite):
-        return False
+    with locked(directory.path):
+        if not directory.begin(identity, _about(run, model), overwrite):
+            return False
+        _train(run, model, dataset, directory)
+    return True
+
+
+def _train(run: Run, model: Any, dataset: Dataset, directory: RunDirectory) -> None:
     run.trainer.output_dir = str(directory.path)
     bar = BarCallback(directory.path.as_posix())
     callbacks = [HistoryCallback(directory.history), bar]
@@ -57,7 +64,6 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     write_json(directory.finished, {"finished": now(), "seconds": seconds})
     # Last: a run is trained when `final_model` is there.
     final_model_aside(directory.path).rename(directory.final_model)
-    return True
 
 
 def run_identity(run: Run, dataset: Dataset) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""One process at a time in a run directory.
+
+The lock is the kernel's (`flock`): it is gone with the process that held it, however that ended.
+It holds between processes of one machine, and over a network where the file system carries it.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from study.errors import StudyError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` (which need not be there yet) for this process; StudyError if it is held.
+
+    The lock is a file beside the folder, gone afterwards; one that a killed process left is free.
+    """
+    folder = Path(folder)
+    file = folder.with_name(f".{folder.name}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _take(file, folder)
+    try:
+        yield
+    finally:
+        # Removed before it is let go, so that nobody can lock a file about to vanish and believe
+        # to be alone: whoever opened it meanwhile finds below that the name means another file.
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _take(file: Path, folder: Path) -> int:
+    while True:
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(file).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StudyError(
+                f"{folder}: another process is at work there; wait for it, or stop it first"
+            ) from None
+        except FileNotFoundError:
+            pass  # its owner removed it between the two lines above
+        os.close(descriptor)
