@@ -72,7 +72,7 @@ class RunDirectoryMixin:
                 raise
             loss = math.nan
         # Upstream takes no model for the best whose loss is 1e10 or more, and then has none.
-        if not loss < 1e10:
+        if not abs(loss) < 1e10:
             raise RunFailed(
                 f"{self.training_dir}: the {split} loss became {loss} in epoch {epoch}; "
                 f"a smaller trainer.learning_rate is the first thing to try"
