@@ -30,7 +30,9 @@ from pathlib import Path
 from study.datasets import open_dataset
 from study.runs import load_run
 run = load_run(Path("configs/runs/celeba64/vae.json"), {
-    "networks.width": 8, "trainer.num_epochs": 1, "trainer.no_cuda": True, "dataset": "bench"})
+    "networks.width": 8, "trainer.num_epochs": 1, "trainer.no_cuda": True, "dataset": "bench",
+    # As the training batch: every batch of every size of data set is then equally large.
+    "trainer.per_device_eval_batch_size": 64})
 dataset = open_dataset(Path(sys.argv[1]), "bench")
 """
 OURS = (
