@@ -21,7 +21,10 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder = Path(folder)
     file = folder.with_name(f".{folder.name}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise StudyError(f"{folder}: cannot be made: a file stands where a folder should") from None
     descriptor = _take(file, folder)
     try:
         yield

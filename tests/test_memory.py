@@ -15,14 +15,14 @@ IMAGE_MIB = 3 * 64 * 64 / 2**20
 
 
 def test_training(tmp_path: Path) -> None:
-    """4,500 images more are 53 MiB more as uint8 and 211 MiB as floats; width 8 as it stands."""
+    """9,500 images more are 111 MiB more as uint8 and 445 MiB as floats; noise is about 15."""
     peaks = []
-    for count in (500, 5000):
+    for count in (500, 10_000):
         made.dataset(tmp_path / str(count), "bench", (3, 64, 64), (count, 100))
         program = OURS.replace('"networks.width": 8', '"networks.width": 1')
         words = [sys.executable, "-c", program, str(tmp_path / str(count)), str(tmp_path / "out")]
         peaks.append(peak_mib([*words[:-1], f"{words[-1]}-{count}"]))
-    assert peaks[1] - peaks[0] < 0.25 * 4500 * IMAGE_MIB, peaks
+    assert peaks[1] - peaks[0] < 0.25 * 9500 * IMAGE_MIB, peaks
 
 
 def test_preparing(tmp_path: Path) -> None:

@@ -290,7 +290,10 @@ def test_dry_run_prints_the_config_and_writes_nothing(tmp_path, data, monkeypatc
         (["{run}", "--data", "nowhere"], "nowhere/tiny: no prepared data set there"),
         (["{run}", "--sed", "1"], "unrecognized arguments: --sed 1"),
         (["none.json"], "none.json: No such file or directory"),
-        (["{run}", "--data", "{data}", "--out", "{run}/x"], "run.json/x: Not a directory"),
+        (
+            ["{run}", "--data", "{data}", "--out", "{run}/x"],
+            "run.json/x: cannot be made: a file stands where a folder should",
+        ),
     ],
 )
 def test_bad_command_lines_cost_one_line_and_status_2(arguments, message, tmp_path, data) -> None:
