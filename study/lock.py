@@ -13,9 +13,13 @@ from pathlib import Path
 from study.errors import StudyError
 
 
+class Busy(StudyError):
+    """Another process is at work in the folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` (which need not be there yet) for this process; StudyError if it is held.
+    """Hold `folder` (which need not be there yet) for this process; Busy if another does.
 
     The lock is a file beside the folder, gone afterwards; one that a killed process left is free.
     """
@@ -44,7 +48,7 @@ def _take(file: Path, folder: Path) -> int:
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
-            raise StudyError(
+            raise Busy(
                 f"{folder}: another process is at work there; wait for it, or stop it first"
             ) from None
         except FileNotFoundError:

@@ -9,6 +9,7 @@ from typing import Any
 from study.errors import StudyError, one_line
 from study.files import write_json
 from study.jsonfile import read_json_object
+from study.lock import Busy
 from study.overrides import flatten
 
 FORMAT = 1
@@ -135,9 +136,10 @@ class RunDirectory:
     def note_failure(self, stage: str, error: Exception) -> None:
         """Write `failure.json`: the stage, one line, and the traceback for whoever mends it.
 
-        Only in a run directory: where another run or foreign files lie, nothing is written.
+        Only in a run directory of one's own: where another run, another process or foreign files
+        are, nothing is written.
         """
-        if self.record.is_file() and not isinstance(error, AnotherRun):
+        if self.record.is_file() and not isinstance(error, AnotherRun | Busy):
             trace = "".join(traceback.format_exception(error))
             write_json(self.failure, {"stage": stage, "error": one_line(error), "traceback": trace})
 

@@ -10,6 +10,7 @@ import torch
 
 from study.datasets import open_dataset
 from study.errors import StudyError
+from study.lock import Busy
 from study.provenance import ROOT
 from study.rundir import RunDirectory
 from study.runs import load_run
@@ -111,8 +112,10 @@ def test_a_run_directory_takes_one_process_at_a_time(tmp_path: Path, data: Path)
     try:
         assert other.stdout.readline() == "held\n"
         run, dataset = load_run(made.run_file(tmp_path), seed=9), open_dataset(data, "tiny")
-        with pytest.raises(StudyError, match="another process is at work there"):
+        with pytest.raises(Busy, match="another process is at work there") as error:
             train_run(run, dataset, out, overwrite=True)
+        RunDirectory(out).note_failure("train", error.value)
+        assert not RunDirectory(out).failure.exists(), "it is the other process's directory"
         assert load_trained(out)[0].seed == 3
     finally:
         other.kill()
