@@ -28,7 +28,8 @@ def code_version() -> dict[str, Any]:
         # An unpacked archive inside somebody's own repository is not a checkout of this code.
         return {"commit": None, "dirty": None}
     commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no")
+    # results/ is what the code writes, so that a study run twice would count as changed code.
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     return {"commit": commit, "dirty": None if commit is None else bool(changed)}
 
 
