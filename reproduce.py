@@ -99,6 +99,17 @@ def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
         evaluate_run(directory.path, arguments.data, study.split)
 
 
+def refuse_other_runs(study: Any, dataset: Any, runs: Path) -> None:
+    """StudyError, before anything is trained, where a directory holds a run of another config."""
+    from study.rundir import RunDirectory
+    from train.run import run_identity
+
+    for cell in study.cells:
+        directory = RunDirectory(runs / study.name / cell.directory)
+        if directory.record.is_file():
+            directory.refuse_another(run_identity(cell.run, dataset))
+
+
 def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
     """Train and evaluate every cell, in the study's order; one line for each that failed."""
     from study.progress import say
@@ -196,7 +207,8 @@ def main() -> int:
     failures = []
     if work := [stage for stage in ("train", "evaluate") if stage in stages]:
         # Missing data end it here, once.
-        open_dataset(arguments.data, dataset_name(study), arguments.verify)
+        dataset = open_dataset(arguments.data, dataset_name(study), arguments.verify)
+        refuse_other_runs(study, dataset, arguments.runs)
         failures = run_cells(study, arguments, work)
     if "tables" in stages:
         try:

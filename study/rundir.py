@@ -125,7 +125,7 @@ class RunDirectory:
 
         Another `evaluation` alone is taken over, and what was measured under the old one dropped.
         """
-        self._refuse_another(identity)
+        self.refuse_another(identity)
         record = self.read()
         if record["config"]["evaluation"] != identity["config"]["evaluation"]:
             for stale in (self.metrics, self.per_image, self.pictures):
@@ -154,7 +154,9 @@ class RunDirectory:
         there = self.read()
         return all(there.get(key) == value for key, value in identity.items())
 
-    def _refuse_another(self, identity: dict[str, Any]) -> None:
+    def refuse_another(self, identity: dict[str, Any]) -> None:
+        """AnotherRun, naming what differs, unless `identity` is of the run here (but for its
+        evaluation)."""
         there = self.read()
         old = flatten({key: there.get(key) for key in identity})
         new = flatten(identity)
