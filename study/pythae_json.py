@@ -24,6 +24,7 @@ MODELS = {
     "VAEConfig": "VAE",
     "BetaVAEConfig": "BetaVAE",
     "WAE_MMD_Config": "WAE_MMD",
+    "VQVAEConfig": "VQVAE",
 }
 TRAINERS = {"BaseTrainerConfig": "BaseTrainer"}
 
