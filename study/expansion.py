@@ -79,13 +79,14 @@ def load_study(
     if len(set(seeds)) != len(seeds):
         raise StudyError(f"{file}: seeds: {seeds} names a seed twice")
     common = [config.set, chosen.set if chosen else {}]
+    own = chosen.run_set if chosen else {}
     overrides = overrides or {}
     _refuse_settings(config, chosen, overrides, file)
     fixed = {"evaluation.split": split} | ({"dataset": data.name} if data.name else {})
     cells: list[Cell] = []
     for run in config.runs:
         for point in _grid(run):
-            layers = [*common, run.set, point, fixed, overrides]
+            layers = [*common, run.set, own.get(run.name, {}), point, fixed, overrides]
             cells += _cells(file, run, point, layers, seeds)
     _refuse_twins(cells, file)
     cost = chosen.cost if chosen else config.cost
@@ -118,6 +119,7 @@ def _refuse_settings(
     places = [("--set", overrides), (f"{file}: set", config.set)]
     if budget:
         places.append((f"{file}: budget's set", budget.set))
+        places += _run_settings(config, budget, file)
     for run in config.runs:
         places += [(f"{file}: runs.{run.name}.set", run.set)]
         places += [(f"{file}: runs.{run.name}.grid", run.grid)]
@@ -129,6 +131,21 @@ def _refuse_settings(
             for taken, word in _BY_THE_STUDY.items():
                 if _touch(key, taken):
                     raise StudyError(f"{where} {key}: a study sets {taken} by its '{word}'")
+
+
+def _run_settings(config: StudyConfig, budget: Budget, file: Path) -> list[tuple[str, dict]]:
+    """What a budget sets in single runs, by place; StudyError where there is no such run."""
+    runs = {run.name: run for run in config.runs}
+    places = []
+    for name, settings in budget.run_set.items():
+        where = f"{file}: budget's run_set.{name}"
+        if name not in runs:
+            raise StudyError(f"{where}: no run of that name{suggest(name, list(runs))}")
+        for key in settings:
+            if any(_touch(key, point) for point in runs[name].grid):
+                raise StudyError(f"{where} {key}: the grid of run '{name}' sets it already")
+        places.append((where, settings))
+    return places
 
 
 def _grid(run: StudyRun) -> list[dict[str, Any]]:

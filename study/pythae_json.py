@@ -25,8 +25,23 @@ MODELS = {
     "BetaVAEConfig": "BetaVAE",
     "WAE_MMD_Config": "WAE_MMD",
     "VQVAEConfig": "VQVAE",
+    "VAEGANConfig": "VAEGAN",
 }
-TRAINERS = {"BaseTrainerConfig": "BaseTrainer"}
+TRAINERS = {
+    "BaseTrainerConfig": "BaseTrainer",
+    "CoupledOptimizerAdversarialTrainerConfig": "CoupledOptimizerAdversarialTrainer",
+}
+# Which trainer a model needs, where it is not the BaseTrainer: `TrainingPipeline`'s own rule.
+TRAINER_OF = {"VAEGANConfig": "CoupledOptimizerAdversarialTrainerConfig"}
+# Trainers with several optimizers take these over from BaseTrainerConfig and never read them.
+_OF_ONE_OPTIMIZER = (
+    "learning_rate",
+    "optimizer_cls",
+    "optimizer_params",
+    "scheduler_cls",
+    "scheduler_params",
+)
+_PARTS = ("encoder", "decoder", "autoencoder", "discriminator")
 
 # Keys that would be ignored here, and why.
 _ONE_PROCESS = "one process a run is what runs here"
@@ -53,12 +68,17 @@ AT_LEAST = {
     "per_device_eval_batch_size": 1,
     "steps_saving": 1,
     "seed": 0,
+    "num_embeddings": 1,
     "train_dataloader_num_workers": 0,
     "eval_dataloader_num_workers": 0,
 }
 AT_MOST = {"seed": MAX_SEED}
-ABOVE_ZERO = ("learning_rate", "kernel_bandwidth")
-# Left out of a resolved config: folders and ranks, and two keys that Pythae writes into every
+ABOVE_ZERO = (
+    "learning_rate",
+    *(f"{part}_learning_rate" for part in _PARTS),
+    "kernel_bandwidth",
+)
+# Left out of a resolved config: folders and ranks, and keys that Pythae writes into every
 # saved config and sets itself when it builds the model.
 UNRECORDED = (
     "output_dir",
@@ -67,6 +87,8 @@ UNRECORDED = (
     "local_rank",
     "uses_default_encoder",
     "uses_default_decoder",
+    "uses_default_discriminator",
+    "discriminator_input_dim",
 )
 
 
@@ -111,7 +133,13 @@ def check_section(kind: str, section: dict[str, Any], where: str) -> Any:
         raise StudyError(f"{where}.name: '{name}' is not one of {', '.join(known)}{hint}")
     cls = config_class(kind, name)
     fields = [field.name for field in dataclasses.fields(cls) if field.init]
-    given = {key: value for key, value in section.items() if key != "name"}
+    # Pythae has `scheduler_cls: str = None`, writes the null into what it saves, and refuses it.
+    defaults = {field.name for field in dataclasses.fields(cls) if field.default is None}
+    given = {
+        key: value
+        for key, value in section.items()
+        if key != "name" and not (value is None and key in defaults)
+    }
     for key, value in given.items():
         if key not in fields:
             hint = suggest(key, fields)
@@ -122,6 +150,7 @@ def check_section(kind: str, section: dict[str, Any], where: str) -> Any:
             raise StudyError(f"{where}.{key}: leave it out, {OURS[key]}")
         _check_value(cls, key, value, where)
         _check_size(key, value, where)
+        _refuse_unread(cls, key, value, where)
     given = {key: value for key, value in given.items() if key not in OURS}
     if kind == "trainer":
         given |= {"world_size": 1, "rank": 0, "local_rank": 0}
@@ -140,8 +169,22 @@ def _check_size(key: str, value: Any, where: str) -> None:
         raise StudyError(f"{where}.{key}: more than 0 is wanted, not {value}")
     if key == "scales" and not value:
         raise StudyError(f"{where}.{key}: at least one scale is wanted, or null for 1.0 alone")
-    if key == "optimizer_cls" and value == "LBFGS":
+    if key.endswith("optimizer_cls") and value == "LBFGS":
         raise StudyError(f"{where}.{key}: Pythae's trainers give no closure, which LBFGS needs")
+
+
+def optimized_parts(cls: type) -> list[str]:
+    """The parts of a model for which a trainer's config class has an optimizer each, or none."""
+    fields = {field.name for field in dataclasses.fields(cls)}
+    return [part for part in _PARTS if f"{part}_learning_rate" in fields]
+
+
+def _refuse_unread(cls: type, key: str, value: Any, where: str) -> None:
+    parts = optimized_parts(cls)
+    # A default is what Pythae itself writes into a saved config.
+    if parts and key in _OF_ONE_OPTIMIZER and value != getattr(cls(), key):
+        instead = ", ".join(f"{part}_{key}" for part in parts)
+        raise StudyError(f"{where}.{key}: {cls.__name__} does not read it; it has {instead}")
 
 
 @contextlib.contextmanager
@@ -159,22 +202,26 @@ def _built(cls: type, given: dict[str, Any], where: str) -> Any:
     """Pythae's config, and once its optimizer and scheduler, which Pythae builds much later."""
     try:
         config = cls(**given)
-        if getattr(config, "scheduler_cls", None) is not None:
-            _try_scheduler(config)
+        for part in ["", *(f"{part}_" for part in optimized_parts(cls))]:
+            if getattr(config, f"{part}scheduler_cls", None) is not None:
+                _try_scheduler(config, part)
     except Exception as error:  # Pythae and torch answer bad values with errors of many kinds.
         raise StudyError(f"{where}: {cls.__name__} refuses it: {one_line(error)}") from None
     return config
 
 
-def _try_scheduler(config: Any) -> None:
+def _try_scheduler(config: Any, part: str) -> None:
     import torch
 
+    def given(key: str) -> Any:
+        return getattr(config, part + key)
+
     parameters = torch.nn.Linear(1, 1).parameters()
-    optimizer = getattr(torch.optim, config.optimizer_cls)(
-        parameters, lr=config.learning_rate, **(config.optimizer_params or {})
+    optimizer = getattr(torch.optim, given("optimizer_cls"))(
+        parameters, lr=given("learning_rate"), **(given("optimizer_params") or {})
     )
-    made = getattr(torch.optim.lr_scheduler, config.scheduler_cls)
-    scheduler = made(optimizer, **(config.scheduler_params or {}))
+    made = getattr(torch.optim.lr_scheduler, given("scheduler_cls"))
+    scheduler = made(optimizer, **(given("scheduler_params") or {}))
     optimizer.step()
     scheduler.step(
         *([0.0] if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau) else [])
@@ -185,7 +232,8 @@ def section_of(config: Any) -> dict[str, Any]:
     """A Pythae config as the JSON section it came from, defaults filled in."""
     section = json.loads(config.to_json_string())
     ordered = {"name": section.pop("name")}
-    return ordered | {k: v for k, v in section.items() if k not in UNRECORDED}
+    unread = _OF_ONE_OPTIMIZER if optimized_parts(type(config)) else ()
+    return ordered | {k: v for k, v in section.items() if k not in (*UNRECORDED, *unread)}
 
 
 def is_variational(config: Any) -> bool:

@@ -7,8 +7,11 @@ from typing import Any
 from study.errors import StudyError
 from study.jsonfile import read_json_object
 from study.overrides import apply_overrides
-from study.pythae_json import check_section, is_variational, section_of
-from study.schema import RunConfig, validate
+from study.pythae_json import TRAINER_OF, check_section, is_variational, section_of
+from study.schema import ConvGrid, RunConfig, validate
+
+# Models that `engine.latent_noise` can be added to.
+_NOISELESS = ("AEConfig", "WAE_MMD_Config")
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,40 @@ def parse_run(raw: dict[str, Any], file: Path) -> Run:
     config = validate(RunConfig, raw, file)
     model = check_section("model", config.model, f"{file}: model")
     trainer = check_section("trainer", config.trainer, f"{file}: trainer")
+    _check_model(config, model, file)
     _check_engine(config, model, file)
     return Run(Path(file), config, model, trainer)
 
 
-def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
-    if config.engine.latent_noise is not None and is_variational(model):
+def _check_model(config: RunConfig, model: Any, file: Path) -> None:
+    needed = TRAINER_OF.get(model.name, "BaseTrainerConfig")
+    if config.trainer["name"] != needed:
         raise StudyError(
-            f"{file}: engine.latent_noise: a {model.name} has a noise of its own; "
+            f"{file}: trainer.name: a {model.name} is trained with {needed}, "
+            f"not {config.trainer['name']}"
+        )
+    if isinstance(config.networks, ConvGrid) and model.name != "VQVAEConfig":
+        raise StudyError(
+            f"{file}: networks.name: {config.networks.name} makes a grid of latent vectors, which "
+            f"only a VQVAEConfig takes; {config.networks.name.removesuffix('_grid')} makes one"
+        )
+    if model.name == "VAEGANConfig" and model.reconstruction_layer < 1:
+        raise StudyError(
+            f"{file}: model.reconstruction_layer: Pythae's default is the discriminator's score, "
+            f"one number an image; name the layer whose features are compared (3 in the talk)"
+        )
+
+
+def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
+    if config.engine.latent_noise is not None and model.name not in _NOISELESS:
+        own = "a noise of its own" if is_variational(model) else "no place for it"
+        raise StudyError(
+            f"{file}: engine.latent_noise: a {model.name} has {own}; "
             f"leave it out, or train an AE or a WAE_MMD"
+        )
+    if config.engine.vaegan_gradients is not None and model.name != "VAEGANConfig":
+        raise StudyError(
+            f"{file}: engine.vaegan_gradients: only a VAEGANConfig has them, not {model.name}"
         )
     if config.engine.mmd_sigmas is not None and model.name != "WAE_MMD_Config":
         raise StudyError(

@@ -30,6 +30,22 @@ class ConvNet(Section):
     width: Count = 128
 
 
+class ConvGrid(Section):
+    """The same convnets without their Linear: the latent is a grid of vectors (VQ-VAE only)."""
+
+    name: Literal["convnet28_grid", "convnet32_grid", "convnet64_grid"]
+    width: Count = 128
+    # Height and width of the grid of codes.
+    grid_side: Literal[4, 8, 16] = 8
+
+
+class PlainConv(Section):
+    """The experiment notes' three convolutions without normalisation; width 16 is theirs."""
+
+    name: Literal["convnet56"]
+    width: Count = 16
+
+
 class Mlp(Section):
     """Fully connected layers with ReLU; `encoder` and `decoder` list the hidden widths in order."""
 
@@ -39,7 +55,7 @@ class Mlp(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-Networks = Annotated[ConvNet | Mlp, Field(discriminator="name")]
+Networks = Annotated[ConvNet | ConvGrid | PlainConv | Mlp, Field(discriminator="name")]
 
 
 class Engine(Section):
@@ -51,6 +67,9 @@ class Engine(Section):
     # WAE_MMD only: sum of RBF kernels of these standard deviations, MMD with its diagonal terms
     # (the biased estimator), in place of Pythae's kernels.
     mmd_sigmas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
+    # VAEGAN only: each part follows the gradient of the loss that is written for it. Without it
+    # the gradients are Pythae's, whose backward passes add to each other (DEVIATIONS.md).
+    vaegan_gradients: Literal["corrected"] | None = None
 
 
 class BernoulliLikelihood(Section):
@@ -127,6 +146,8 @@ class Budget(Section):
 
     cost: str
     set: dict[str, Any] = {}
+    # Name of a run -> what is set in it alone.
+    run_set: dict[Name, dict[str, Any]] = {}
     seeds: Seeds | None = None
     data: StudyData | None = None
     split: Split | None = None

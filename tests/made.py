@@ -8,6 +8,7 @@ import numpy as np
 from data_prep.npz_stream import write_npz
 from study.datasets import FORMAT, split_file
 from study.files import sha256
+from study.pythae_json import TRAINER_OF, config_class, optimized_parts
 
 
 def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
@@ -59,7 +60,30 @@ MODELS = {
     "VAE": {"name": "VAEConfig", "latent_dim": 3, "reconstruction_loss": "bce"},
     "BetaVAE": {"name": "BetaVAEConfig", "latent_dim": 3, "beta": 4.0},
     "WAE_MMD": {"name": "WAE_MMD_Config", "latent_dim": 3},
+    "VQVAE": {"name": "VQVAEConfig", "latent_dim": 3, "num_embeddings": 8},
+    "VAEGAN": {
+        "name": "VAEGANConfig",
+        "latent_dim": 3,
+        "adversarial_loss_scale": 0.8,
+        "reconstruction_layer": 1,
+    },
 }
+
+
+def trainer(model: dict, **changes: object) -> dict:
+    """The `trainer` section that a model needs: 2 epochs on the CPU, rate 1e-3."""
+    name = TRAINER_OF.get(model["name"], "BaseTrainerConfig")
+    parts = optimized_parts(config_class("trainer", name))
+    rates = [f"{part}_learning_rate" for part in parts] or ["learning_rate"]
+    section = {
+        "name": name,
+        "num_epochs": 2,
+        "per_device_train_batch_size": 16,
+        "per_device_eval_batch_size": 16,
+        "seed": 3,
+        "no_cuda": True,
+    }
+    return section | dict.fromkeys(rates, 1e-3) | changes
 
 
 def run_config(kind: str = "VAE", **changes: object) -> dict:
@@ -68,15 +92,7 @@ def run_config(kind: str = "VAE", **changes: object) -> dict:
         "dataset": "tiny",
         "networks": MLP,
         "model": MODELS[kind],
-        "trainer": {
-            "name": "BaseTrainerConfig",
-            "num_epochs": 2,
-            "per_device_train_batch_size": 16,
-            "per_device_eval_batch_size": 16,
-            "learning_rate": 1e-3,
-            "seed": 3,
-            "no_cuda": True,
-        },
+        "trainer": trainer(MODELS[kind]),
         "evaluation": {"split": "eval", "pictures": 4},
     }
     return config | changes

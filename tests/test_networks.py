@@ -43,7 +43,8 @@ def same_outputs(ours, theirs, inputs: torch.Tensor, what: str) -> None:
 def test_width_128_is_pythaes_layer_by_layer(name: str) -> None:
     shape = CASES[name][2]
     config = VAEConfig(input_dim=shape, latent_dim=5)
-    encoder, decoder = build_networks(ConvNet(name=name), config, "x")
+    parts = build_networks(ConvNet(name=name), config, "x")
+    encoder, decoder = parts.encoder, parts.decoder
     same_outputs(encoder, upstream(name, "Encoder")(config), torch.rand(2, *shape), "embedding")
     same_outputs(decoder, upstream(name, "Decoder")(config), torch.randn(2, 5), "reconstruction")
 
@@ -53,7 +54,8 @@ def test_seeded_weights_are_pythaes_too(name: str) -> None:
     """The same draws in the same order: a run here starts where one of Pythae's would."""
     config = VAEConfig(input_dim=CASES[name][2], latent_dim=5)
     torch.manual_seed(1)
-    encoder, decoder = build_networks(ConvNet(name=name), config, "x")
+    parts = build_networks(ConvNet(name=name), config, "x")
+    encoder, decoder = parts.encoder, parts.decoder
     torch.manual_seed(1)
     theirs = upstream(name, "Encoder")(config), upstream(name, "Decoder")(config)
     for ours, other in zip((encoder, decoder), theirs, strict=True):
@@ -66,7 +68,8 @@ def test_seeded_weights_are_pythaes_too(name: str) -> None:
 def test_width_scales_every_layer_and_gradients_reach_them_all(name: str, width: int) -> None:
     shape = CASES[name][2]
     config = VAEConfig(input_dim=shape, latent_dim=3)
-    encoder, decoder = build_networks(ConvNet(name=name, width=width), config, "x")
+    parts = build_networks(ConvNet(name=name, width=width), config, "x")
+    encoder, decoder = parts.encoder, parts.decoder
     q = encoder(torch.rand(4, *shape))
     x_hat = decoder(q.embedding + q.log_covariance).reconstruction
     assert x_hat.shape == (4, *shape)
@@ -81,14 +84,15 @@ def test_width_scales_every_layer_and_gradients_reach_them_all(name: str, width:
 def test_autoencoders_have_no_log_variance() -> None:
     config = AEConfig(input_dim=(1, 28, 28), latent_dim=3)
     for networks in (ConvNet(name="convnet28", width=2), Mlp(**made.MLP)):
-        encoder, _ = build_networks(networks, config, "x")
+        encoder = build_networks(networks, config, "x").encoder
         assert list(encoder(torch.rand(2, 1, 28, 28))) == ["embedding"]
 
 
 def test_mlp_is_the_layers_it_lists() -> None:
     config = VAEConfig(input_dim=(3, 8, 8), latent_dim=5)
     networks = Mlp(name="mlp", encoder=[20, 10], decoder=[7], dropout=0.25)
-    encoder, decoder = build_networks(networks, config, "x")
+    parts = build_networks(networks, config, "x")
+    encoder, decoder = parts.encoder, parts.decoder
     shapes = [tuple(p.shape) for p in encoder.parameters() if p.ndim == 2]
     assert shapes == [(20, 192), (10, 20), (5, 10), (5, 10)]
     assert [tuple(p.shape) for p in decoder.parameters() if p.ndim == 2] == [(7, 5), (192, 7)]

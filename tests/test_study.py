@@ -70,6 +70,9 @@ def test_order_of_the_committed_study_is_kept() -> None:
         "beta_vae-beta0.5/seed-0",
         "beta_vae-beta1.0/seed-0",
         "beta_vae-beta4.0/seed-0",
+        "vqvae_flat/seed-0",
+        "vqvae_grid/seed-0",
+        "vaegan/seed-0",
     ]
 
 
@@ -80,6 +83,31 @@ def test_budget_changes_seeds_and_settings_and_the_name(tmp_path: Path) -> None:
     assert {cell.run.trainer.num_epochs for cell in study.cells} == {1}
     with pytest.raises(StudyError, match=r"no budget 'smal' \(did you mean 'small'\?\)"):
         load_study(write_study(tmp_path), "smal")
+
+
+def budget(**run_set: dict) -> dict:
+    small = {"cost": "less", "set": {"trainer.num_epochs": 1}, "run_set": run_set}
+    return {"budgets": {"small": small}}
+
+
+def test_budget_may_set_what_concerns_one_run_alone(tmp_path: Path) -> None:
+    path = write_study(tmp_path, **budget(vae={"trainer.num_epochs": 3}))
+    epochs = {cell.name: cell.run.trainer.num_epochs for cell in load_study(path, "small").cells}
+    assert epochs.pop("vae") == 3 and set(epochs.values()) == {1}
+    assert {cell.run.trainer.num_epochs for cell in load_study(path).cells} == {2}
+
+
+@pytest.mark.parametrize(
+    ("run_set", "message"),
+    [
+        ({"vea": {}}, r"run_set.vea: no run of that name \(did you mean 'vae'\?\)"),
+        ({"beta": {"model.beta": 1.0}}, "run_set.beta model.beta: the grid of run 'beta' sets it"),
+        ({"vae": {"trainer.seed": 1}}, "run_set.vae trainer.seed: a study sets trainer.seed by"),
+    ],
+)
+def test_bad_settings_of_one_run(run_set: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=message):
+        load_study(write_study(tmp_path, **budget(**run_set)), "small")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`history.jsonl`: every loss term of every epoch, averaged over images.
+"""`history.jsonl`: every loss term of every epoch, averaged over images, and its diagnostics.
 
 Pythae's own epoch loss is a mean of batch means, in which a short last batch weighs too much,
 and holds the total alone. A forward hook sees each batch's terms and its size instead.
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from pythae.trainers.training_callbacks import TrainingCallback
+
+from train.diagnostics import Diagnostic, diagnostics
 
 
 class LossMeter:
@@ -41,18 +43,23 @@ class HistoryCallback(TrainingCallback):
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.meters = {True: LossMeter(), False: LossMeter()}
-        self.hook = None
+        self.diagnostics: dict[bool, list[Diagnostic]] = {True: [], False: []}
+        self.hooks: list[Any] = []
         self.started = 0.0
 
     def on_train_begin(self, training_config: Any, model: Any = None, **kwargs: Any) -> None:
         meters = self.meters
+        observers, hooks = diagnostics(model)
+        self.diagnostics = observers
 
         # A plain function: the trainer deep-copies the model with its hooks at each improvement,
         # and copies of a function are the function itself.
         def see(module: Any, arguments: tuple, output: dict[str, Any]) -> None:
             meters[module.training].add(output, len(arguments[0]["data"]))
+            for observer in observers[module.training]:
+                observer.add(arguments[0], output)
 
-        self.hook = model.register_forward_hook(see)
+        self.hooks = [*hooks, model.register_forward_hook(see)]
 
     def on_epoch_begin(self, training_config: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
@@ -60,15 +67,22 @@ class HistoryCallback(TrainingCallback):
     def on_log(self, training_config: Any, logs: dict[str, float], **kwargs: Any) -> None:
         line = {
             "epoch": kwargs["global_step"],
-            "train": self.meters[True].means(),
-            "eval": self.meters[False].means(),
+            "train": self._terms(True),
+            "eval": self._terms(False),
             "seconds": round(time.perf_counter() - self.started, 3),
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def _terms(self, training: bool) -> dict[str, float]:
+        terms = self.meters[training].means()
+        for observer in self.diagnostics[training]:
+            terms |= observer.take()
+        return terms
+
     def on_train_end(self, training_config: Any, **kwargs: Any) -> None:
-        self.hook.remove()
+        for hook in self.hooks:
+            hook.remove()
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

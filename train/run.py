@@ -30,7 +30,7 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     run = run.with_shape(dataset.shape)
     directory = RunDirectory(out)
     identity = run_identity(run, dataset)
-    for split in ("train", "eval"):
+    for split in _splits(run, dataset):
         dataset.images(split)  # refuses what is not the manifest's
     check_last_batches(run, dataset)
     # Seed before the model is made: upstream seeds when training starts, so its initial weights
@@ -51,8 +51,9 @@ def _train(run: Run, model: Any, dataset: Dataset, directory: RunDirectory) -> N
     quiet_pythae()
     started = time.perf_counter()
     try:
-        data = [ImageDataset(dataset.path(split)) for split in ("train", "eval")]
-        RunPipeline(model=model, training_config=run.trainer)(*data, callbacks)
+        data = {split: ImageDataset(dataset.path(split)) for split in _splits(run, dataset)}
+        pipeline = RunPipeline(model=model, training_config=run.trainer)
+        pipeline(data["train"], data.get("eval"), callbacks)
     except Exception as error:
         directory.note_failure("train", error)
         if isinstance(error, StudyError):
@@ -64,6 +65,18 @@ def _train(run: Run, model: Any, dataset: Dataset, directory: RunDirectory) -> N
     write_json(directory.finished, {"finished": now(), "seconds": seconds})
     # Last: a run is trained when `final_model` is there.
     final_model_aside(directory.path).rename(directory.final_model)
+
+
+def _splits(run: Run, dataset: Dataset) -> list[str]:
+    """The splits that training reads; StudyError where none is there to choose the best model."""
+    if "eval" in dataset.splits():
+        return ["train", "eval"]
+    if not run.trainer.keep_best_on_train:
+        raise StudyError(
+            f"{run.file}: trainer.keep_best_on_train: data set '{dataset.name}' has no eval split "
+            f"to choose the best model by; true lets the training loss choose"
+        )
+    return ["train"]
 
 
 def run_identity(run: Run, dataset: Dataset) -> dict[str, Any]:
@@ -82,9 +95,11 @@ def check_last_batches(run: Run, dataset: Dataset) -> None:
 
     BatchNorm takes no variance of one value, and the unbiased MMD² divides by N - 1.
     """
-    normed = run.config.networks.name != "mlp"
+    normed = run.config.networks.name not in ("mlp", "convnet56")
     unbiased = run.model.name == "WAE_MMD_Config" and run.config.engine.mmd_sigmas is None
     for split, hurts in (("train", normed or unbiased), ("eval", unbiased)):
+        if split not in dataset.splits():
+            continue
         key = f"per_device_{split}_batch_size"
         size = getattr(run.trainer, key)
         if hurts and (size == 1 or dataset.count(split) % size == 1):
@@ -106,8 +121,7 @@ def _built(run: Run) -> Any:
 def _about(run: Run, model: Any) -> dict[str, Any]:
     return {
         "parameters": {
-            part: sum(p.numel() for p in getattr(model, part).parameters())
-            for part in ("encoder", "decoder")
+            name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
         },
         "code": code_version(),
         "versions": package_versions(),

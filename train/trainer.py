@@ -10,13 +10,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pythae.models.base.base_utils import ModelOutput
 from pythae.pipelines import TrainingPipeline
-from pythae.trainers import BaseTrainer, BaseTrainerConfig
+from pythae.trainers import (
+    BaseTrainer,
+    BaseTrainerConfig,
+    CoupledOptimizerAdversarialTrainer,
+    CoupledOptimizerAdversarialTrainerConfig,
+)
 from pythae.trainers.training_callbacks import CallbackHandler, TrainingCallback
 from torch.utils.data import Dataset
 
 from study.errors import RunFailed
 from study.progress import progress
+from train.models.vaegan import VAEGANCorrected
 
 
 class BarCallback(TrainingCallback):
@@ -55,29 +62,31 @@ class RunDirectoryMixin:
         # Upstream adds its own bar (one an epoch) and its console printer here.
         self.callback_handler = CallbackHandler(callbacks=self.callbacks, model=self.model)
 
-    def train_step(self, epoch: int) -> float:
+    def train_step(self, epoch: int) -> Any:
         return self._finite(super().train_step, "train", epoch)
 
-    def eval_step(self, epoch: int) -> float:
+    def eval_step(self, epoch: int) -> Any:
         return self._finite(super().eval_step, "eval", epoch)
 
-    def _finite(self, step: Any, split: str, epoch: int) -> float:
+    def _finite(self, step: Any, split: str, epoch: int) -> Any:
+        losses: Any = math.nan
         try:
-            loss = step(epoch)
+            losses = step(epoch)
         except ArithmeticError:  # upstream's word for NaN
-            loss = math.nan
+            pass
         except RuntimeError as error:
             # torch's BCE refuses NaN in these words before a loss can show it.
             if "between 0 and 1" not in str(error):
                 raise
-            loss = math.nan
+        # Trainers of several optimizers give the total first and then its parts.
+        loss = losses[0] if isinstance(losses, tuple) else losses
         # Upstream takes no model for the best whose loss is 1e10 or more, and then has none.
         if not abs(loss) < 1e10:
             raise RunFailed(
                 f"{self.training_dir}: the {split} loss became {loss} in epoch {epoch}; "
                 f"a smaller trainer.learning_rate is the first thing to try"
             )
-        return loss
+        return losses
 
     def save_model(self, model: Any, dir_path: str) -> None:
         """Save beside `final_model`; whoever trains renames it when all else is written."""
@@ -93,17 +102,33 @@ class RunTrainer(RunDirectoryMixin, BaseTrainer):
     """Pythae's `BaseTrainer` in a run directory."""
 
 
-TRAINERS = {BaseTrainerConfig: RunTrainer}
+class RunCoupledAdversarialTrainer(RunDirectoryMixin, CoupledOptimizerAdversarialTrainer):
+    """Pythae's trainer of VAEGAN in a run directory."""
+
+    def _optimizers_step(self, model_output: ModelOutput) -> None:
+        if not isinstance(self.model, VAEGANCorrected):
+            super()._optimizers_step(model_output)
+            return
+        self.model.set_gradients(model_output)
+        for part in self.model.updated(model_output):
+            getattr(self, f"{part}_optimizer").step()
+
+
+TRAINERS = {
+    BaseTrainerConfig: RunTrainer,
+    CoupledOptimizerAdversarialTrainerConfig: RunCoupledAdversarialTrainer,
+}
 
 
 class RunPipeline(TrainingPipeline):
     """Pythae's `TrainingPipeline` with our trainers: its checks of model, config and data stay."""
 
     def __call__(
-        self, train_data: Dataset, eval_data: Dataset, callbacks: list[TrainingCallback]
+        self, train_data: Dataset, eval_data: Dataset | None, callbacks: list[TrainingCallback]
     ) -> None:
         for data in (train_data, eval_data):
-            self._check_dataset(data)
+            if data is not None:
+                self._check_dataset(data)
         self.trainer = TRAINERS[type(self.training_config)](
             model=self.model,
             train_dataset=train_data,

@@ -4,10 +4,12 @@ from typing import Any
 
 from pythae import models as pythae_models
 
+from study.errors import StudyError
 from study.pythae_json import MODELS
 from study.runs import Run
 from train.models.noisy import NoisyAE, NoisyWAE_MMD
-from train.networks import build_networks
+from train.models.vaegan import VAEGANCorrected
+from train.networks import Parts, build_networks
 
 
 def build_model(run: Run) -> Any:
@@ -16,14 +18,32 @@ def build_model(run: Run) -> Any:
     `run` must know the data's shape (`Run.with_shape`). What `engine` adds acts in training only,
     so the saved model is Pythae's own and opens as such.
     """
-    encoder, decoder = build_networks(run.config.networks, run.model, str(run.file))
+    parts = build_networks(run.config.networks, run.model, str(run.file))
     name = MODELS[run.model.name]
     engine = run.config.engine
     extra: dict[str, Any] = {}
     cls = getattr(pythae_models, name)
+    if name == "VAEGAN":
+        extra["discriminator"] = _discriminator(run, parts)
+        if engine.vaegan_gradients is not None:
+            cls = VAEGANCorrected
     if engine.latent_noise is not None or engine.mmd_sigmas is not None:
         cls = {"AE": NoisyAE, "WAE_MMD": NoisyWAE_MMD}[name]
         extra["latent_noise"] = engine.latent_noise or 0.0
         if engine.mmd_sigmas is not None:
             extra["mmd_sigmas"] = engine.mmd_sigmas
-    return cls(run.model, encoder=encoder, decoder=decoder, **extra)
+    return cls(run.model, encoder=parts.encoder, decoder=parts.decoder, **extra)
+
+
+def _discriminator(run: Run, parts: Parts) -> Any:
+    networks = run.config.networks.name
+    if parts.discriminator is None:
+        raise StudyError(f"{run.file}: networks.name: {networks} has no discriminator for a VAEGAN")
+    made = parts.discriminator()
+    layer = run.model.reconstruction_layer
+    if layer >= made.depth:
+        raise StudyError(
+            f"{run.file}: model.reconstruction_layer: {layer}, but {networks}'s discriminator has "
+            f"{made.depth} layers, the last of which is its score; 1 to {made.depth - 1} are meant"
+        )
+    return made
