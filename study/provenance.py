@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("pythae", "torch", "torchvision", "numpy", "piq", "pandas", "pydantic", "pillow")
+PACKAGES = (
+    "pythae",
+    "torch",
+    "torchvision",
+    "numpy",
+    "piq",
+    "lpips",
+    "pandas",
+    "pydantic",
+    "pillow",
+)
 
 
 def _git(*arguments: str) -> str | None:

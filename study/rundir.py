@@ -151,22 +151,29 @@ class RunDirectory:
         """Whether the run of `identity`, its evaluation included, is what this directory holds."""
         if not self.record.is_file():
             return False
+        return not self._differences(identity)
+
+    def _differences(self, identity: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Dotted key -> what stands in `run.json` and what in `identity`, where they differ.
+
+        A key that is missing counts as null: a run of an older version has no word for what has
+        been added since, and did without it.
+        """
         there = self.read()
-        return all(there.get(key) == value for key, value in identity.items())
+        old = flatten({key: there.get(key) for key in identity})
+        new = flatten(identity)
+        keys = sorted(old.keys() | new.keys())
+        return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
 
     def refuse_another(self, identity: dict[str, Any]) -> None:
         """AnotherRun, naming what differs, unless `identity` is of the run here (but for its
         evaluation)."""
-        there = self.read()
-        old = flatten({key: there.get(key) for key in identity})
-        new = flatten(identity)
-        keys = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
-        keys = [key for key in keys if not key.startswith(EVALUATION)]
-        if keys:
-            key = min(keys)
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        found = self._differences(identity)
+        found = {key: pair for key, pair in found.items() if not key.startswith(EVALUATION)}
+        if found:
+            key, (old, new) = next(iter(found.items()))
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise AnotherRun(
-                f"{self.path}: holds another run: {key} is {old.get(key)!r} there, "
-                f"{new.get(key)!r} now{more}; choose another folder, or delete this one "
-                f"(train has --overwrite)"
+                f"{self.path}: holds another run: {key} is {old!r} there, {new!r} now{more}; "
+                f"choose another folder, or delete this one (train has --overwrite)"
             )

@@ -29,14 +29,14 @@ def dataset(
     data: Path,
     name: str = "tiny",
     shape: tuple[int, int, int] = (1, 28, 28),
-    counts: tuple[int, int] = (70, 25),
+    counts: tuple[int, ...] = (70, 25),
     subset: str | None = None,
 ) -> Path:
-    """A prepared data set with a train and an eval split; returns its folder."""
+    """A prepared data set with a train split and, of two counts, an eval split; its folder."""
     folder = data / name
     folder.mkdir(parents=True)
     splits = {}
-    for seed, (split, count) in enumerate(zip(("train", "eval"), counts, strict=True)):
+    for seed, (split, count) in enumerate(zip(("train", "eval"), counts, strict=False)):
         path = folder / split_file(split)
         content = images(count, shape, seed)
         write_npz(path, content.shape, [content], {})

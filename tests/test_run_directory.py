@@ -17,7 +17,7 @@ from study.runs import load_run
 from tests import made
 from tests.training import train, weights
 from train.history import read_history
-from train.run import load_trained, train_run
+from train.run import load_trained, run_identity, train_run
 
 
 def test_run_json_says_what_ran(tmp_path: Path, data: Path) -> None:
@@ -46,6 +46,22 @@ def test_another_run_in_the_directory_is_refused(tmp_path: Path, data: Path) -> 
     assert load_trained(out)[0].seed == 3
     assert train_run(run, dataset, out, overwrite=True)
     assert load_trained(out)[0].seed == 9
+
+
+def test_a_run_of_an_older_version_without_todays_keys_is_still_this_run(
+    tmp_path: Path, data: Path
+) -> None:
+    """What `engine` has been given since then, the run did without."""
+    out = train(tmp_path, data)
+    record = json.loads((out / "run.json").read_text())
+    assert record["config"]["engine"].pop("vaegan_gradients", ...) is None
+    (out / "run.json").write_text(json.dumps(record))
+    run, dataset = load_run(made.run_file(tmp_path)), open_dataset(data, "tiny")
+    assert RunDirectory(out).holds(run_identity(run, dataset))
+    assert train_run(run, dataset, out) is False
+    record["config"]["engine"]["latent_noise"] = 0.5
+    (out / "run.json").write_text(json.dumps(record))
+    assert not RunDirectory(out).holds(run_identity(run, dataset))
 
 
 def test_other_data_under_the_same_name_are_refused(tmp_path: Path, data: Path) -> None:

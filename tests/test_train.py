@@ -333,3 +333,16 @@ def test_training_is_silent_but_for_its_last_line(tmp_path: Path, data: Path) ->
 
 def test_trainer_config_class_is_pythaes(tmp_path: Path) -> None:
     assert type(load_run(made.run_file(tmp_path)).trainer) is BaseTrainerConfig
+
+
+def test_without_an_eval_split_the_training_loss_may_choose(tmp_path: Path) -> None:
+    """As Pythae has it: `keep_best_on_train`; without that it is refused before it trains."""
+    made.dataset(tmp_path, counts=(40,))
+    with pytest.raises(StudyError, match="keep_best_on_train: data set 'tiny' has no eval split"):
+        train(tmp_path, tmp_path, "VAE")
+    assert not (tmp_path / "out").exists()
+    trainer = made.trainer(made.MODELS["VAE"], keep_best_on_train=True)
+    out = train(tmp_path, tmp_path, "VAE", trainer=trainer)
+    history = read_history(RunDirectory(out).history)
+    assert [line["eval"] for line in history] == [{}, {}]
+    assert load_trained(out)[0].trainer.keep_best_on_train
