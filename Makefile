@@ -8,10 +8,10 @@ ARGS  ?=
 python = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint check format bench clean
+.PHONY: help setup reproduce test lint check format bench environment clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "Variables: VENV=.venv, STUDY=configs/studies/shapes.json, ARGS=, PYTHON= (for setup)"
 
 setup: ## make the environment VENV from requirements.lock, where it is not there yet
@@ -37,6 +37,11 @@ format: setup ## format the code, mend what can be mended
 
 bench: setup ## measure memory beside stock Pythae (benchmarks/memory.py)
 	$(python) -m benchmarks.memory $(ARGS)
+
+environment: ## write the pins of requirements.lock into environment.yml
+	{ sed '/^  - pip:$$/q' environment.yml; sed -n 's/^[a-z].*/      - &/p' requirements.lock; } \
+	    > .environment.yml.partial
+	mv .environment.yml.partial environment.yml
 
 clean: ## delete caches; data, runs and the environment stay
 	rm -rf .pytest_cache .ruff_cache
