@@ -1,4 +1,4 @@
-"""environment.yml says what requirements.lock and pyproject.toml say."""
+"""environment.yml and CITATION.cff say what requirements.lock, pyproject.toml and LICENSE say."""
 
 import tomllib
 
@@ -47,3 +47,21 @@ def test_conda_gets_a_python_that_the_study_runs_on(environment: dict) -> None:
     assert (name, pip, list(by_pip)) == ("python", "pip", ["pip"])
     assert SpecifierSet(PROJECT["requires-python"]).contains(f"{version}.0")
     assert "://" not in (ROOT / "environment.yml").read_text()
+
+
+def test_citation_is_of_this_project() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors", "abstract", "keywords"} <= citation.keys()
+    assert citation["title"].startswith(PROJECT["name"])
+    assert str(citation["version"]) == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    name, version = citation["license"].split("-")
+    head = (ROOT / "LICENSE").read_text()[:200]
+    assert f"{name} License" in head and f"Version {version}" in head
+    (pythae,) = citation["references"]
+    assert [author["family-names"] for author in pythae["authors"]] == [
+        "Chadebec",
+        "Vincent",
+        "Allassonnière",
+    ]
