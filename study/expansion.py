@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import StudyError
-from study.jsonfile import read_json_object
+from study.kinds import read_config
 from study.overrides import apply_overrides, value_at
 from study.pythae_json import suggest
 from study.runs import Run, parse_run
@@ -71,7 +71,7 @@ def load_study(
 ) -> Study:
     """Read, check and expand a study file. Every run file it names is checked too."""
     file = Path(file)
-    config = validate(StudyConfig, read_json_object(file), file)
+    config = validate(StudyConfig, read_config(file, "study"), file)
     chosen = _budget(config, budget, file)
     split = (chosen and chosen.split) or config.split
     data = (chosen and chosen.data) or config.data
@@ -162,7 +162,7 @@ def _cells(
 ) -> list[Cell]:
     """One cell a seed; later layers of settings go over earlier ones."""
     run_file = file.parent / run.config
-    raw = read_json_object(run_file)
+    raw = read_config(run_file, "run")
     for layer in layers:
         raw = apply_overrides(raw, layer, str(run_file))
     made = []

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import StudyError
-from study.jsonfile import read_json_object
+from study.kinds import read_config
 from study.overrides import apply_overrides
 from study.pythae_json import TRAINER_OF, check_section, is_variational, section_of
 from study.schema import ConvGrid, RunConfig, validate
@@ -51,7 +51,7 @@ def load_run(file: Path, overrides: dict[str, Any] | None = None, seed: int | No
     overrides = dict(overrides or {})
     if seed is not None:
         overrides["trainer.seed"] = seed
-    raw = apply_overrides(read_json_object(file), overrides, str(file))
+    raw = apply_overrides(read_config(file, "run"), overrides, str(file))
     return parse_run(raw, file)
 
 

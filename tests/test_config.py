@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluate.tables import check_tables
+from study.clusters import load_cluster
 from study.errors import StudyError
 from study.expansion import load_study
 from study.overrides import apply_overrides, flatten, parse_override, parse_overrides
@@ -309,3 +310,24 @@ def test_schema_and_builders_know_the_same_networks() -> None:
 
     union = get_args(Networks)[0]
     assert set(get_args(union)) == set(BUILDERS)
+
+
+def test_a_file_of_another_kind_is_called_by_its_name(tmp_path: Path) -> None:
+    run, study = RUNS[0], STUDIES[0]
+    cluster = ROOT / "configs/clusters/example.json"
+    for load, file, said in (
+        (load_run, study, "a study file, which 'python reproduce.py' takes; a run file is wanted"),
+        (load_study, run, "a run file, which 'python -m train' takes; a study file is wanted"),
+        (load_study, cluster, "a cluster file, which says how jobs are submitted; a study file"),
+        (load_cluster, run, "a run file, which 'python -m train' takes; a cluster file is wanted"),
+    ):
+        with pytest.raises(StudyError) as error:
+            load(file)
+        assert str(error.value).startswith(f"{file}: this is {said}")
+    with pytest.raises(StudyError, match="a run file is wanted"):
+        load_run(study, {"networks.width": 3})
+    changed = json.loads(study.read_text())
+    changed["runs"][0]["config"] = str(study)
+    (tmp_path / "study.json").write_text(json.dumps(changed))
+    with pytest.raises(StudyError, match=r"this is a study file, .* a run file is wanted"):
+        load_study(tmp_path / "study.json")

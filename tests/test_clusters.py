@@ -1,0 +1,96 @@
+"""Cluster files: what they may say, what a stage's jobs ask for, what is refused in what words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reproduce import STAGES
+from study.clusters import Stages, load_cluster
+from study.errors import StudyError
+from study.provenance import ROOT
+
+LIMITS = {stage: {"time": "01:00:00"} for stage in STAGES}
+
+
+def cluster(folder: Path, **changes: object) -> Path:
+    """A cluster file with nothing but time limits; `changes` are further keys."""
+    path = folder / "site.json"
+    path.write_text(json.dumps({"stages": LIMITS} | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("configs/clusters/*.json")), ids=lambda path: path.stem
+)
+def test_every_cluster_file_loads(path: Path) -> None:
+    site = load_cluster(path)
+    assert site.comment
+    for stage in STAGES:
+        assert site.resources(stage).time
+
+
+def test_stages_are_those_of_reproduce() -> None:
+    assert tuple(Stages.model_fields) == STAGES
+
+
+def test_a_stage_goes_over_what_all_jobs_ask_for(tmp_path: Path) -> None:
+    common = {"partition": "gpu", "gres": "gpu:1", "mem": "32G", "options": ["--exclusive"]}
+    own = {"gres": None, "mem": "8G", "options": ["--mail-type=END"], "time": "2-00:00:00"}
+    site = load_cluster(cluster(tmp_path, sbatch=common, stages=LIMITS | {"data": own}))
+    data, train = site.resources("data"), site.resources("train")
+    assert (data.partition, data.gres, data.mem, data.time) == ("gpu", None, "8G", "2-00:00:00")
+    assert data.options == ["--exclusive", "--mail-type=END"]
+    assert (train.gres, train.mem, train.time) == ("gpu:1", "32G", "01:00:00")
+    assert train.options == ["--exclusive"]
+
+
+@pytest.mark.parametrize("time", ["00:10:00", "36:00:00", "168:00:00", "7-23:59:59", "0-00:30:00"])
+def test_time_limits(time: str, tmp_path: Path) -> None:
+    path = cluster(tmp_path, stages=LIMITS | {"train": {"time": time}})
+    assert load_cluster(path).resources("train").time == time
+
+
+def stage(**changes: object) -> dict:
+    return {"stages": LIMITS | {"train": {"time": "01:00:00"} | changes}}
+
+
+BAD = {
+    "minutes": (stage(time="90"), "stages.train.time: a time limit such as 36:00:00"),
+    "24 hours beside days": (stage(time="1-24:00:00"), "stages.train.time: a time limit"),
+    "no limit": (stage(time="0-00:00:00"), "stages.train.time: a time limit"),
+    "no time": ({"stages": LIMITS | {"data": {}}}, "stages.data.time: this key is missing"),
+    "no stage": ({"stages": {"train": LIMITS["train"]}}, "stages.data: this key is missing"),
+    "unknown stage": (
+        {"stages": LIMITS | {"trian": LIMITS["train"]}},
+        "stages.trian: unknown key (did you mean 'train'?)",
+    ),
+    "memory without unit": ({"sbatch": {"mem": "16000"}}, "sbatch.mem: an amount with its unit"),
+    "memory as a number": ({"sbatch": {"mem": 16}}, "sbatch.mem: Input should be a valid string"),
+    "no CPU": ({"sbatch": {"cpus_per_task": 0}}, "sbatch.cpus_per_task: Input should be greater"),
+    "sbatch's spelling": (
+        {"sbatch": {"cpus-per-task": 8}},
+        "sbatch.cpus-per-task: unknown key (did you mean 'cpus_per_task'?)",
+    ),
+    "two words": ({"sbatch": {"partition": "gpu --nice"}}, "sbatch.partition: one word"),
+    "an option as a name": ({"sbatch": {"account": "--nice"}}, "sbatch.account: one word"),
+    "an option with a key": (
+        {"sbatch": {"options": ["--partition=gpu"]}},
+        "sbatch.options.0: an option such as --mail-type=END, and none that has a key here",
+    ),
+    "an option of what submits": ({"sbatch": {"options": ["--array=0-3"]}}, "sbatch.options.0: an"),
+    "two options in one": ({"sbatch": {"options": ["nice"]}}, "sbatch.options.0: an option"),
+    "two lines": ({"setup": ["a\nb"]}, "setup.0: one line of shell is wanted"),
+    "module": ({"modules": [""]}, "modules.0: one word"),
+    "scratch": ({"scratch": "scratch/me"}, "scratch: an absolute path"),
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+def test_bad_cluster_file_names_key_and_remedy(case: str, tmp_path: Path) -> None:
+    changes, message = BAD[case]
+    path = cluster(tmp_path, **changes)
+    with pytest.raises(StudyError) as error:
+        load_cluster(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert error.value.status == 2 and "\n" not in str(error.value)
