@@ -8,7 +8,7 @@ ARGS  ?=
 python = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint check format bench environment clean
+.PHONY: help setup reproduce test lint check format bench schemas environment clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ format: setup ## format the code, mend what can be mended
 
 bench: setup ## measure memory beside stock Pythae (benchmarks/memory.py)
 	$(python) -m benchmarks.memory $(ARGS)
+
+schemas: setup ## write configs/schema/, by which editors complete and check the configs
+	$(python) -m configs.make_schemas
 
 environment: ## write the pins of requirements.lock into environment.yml
 	{ sed '/^  - pip:$$/q' environment.yml; sed -n 's/^[a-z].*/      - &/p' requirements.lock; } \

@@ -62,7 +62,8 @@ class CelebaOptions(Section):
         AfterValidator(_image_size),
         Field(
             description="height and width of the prepared images, in pixels: "
-            f"{SMALLEST} (the window of SSIM) to {LARGEST}"
+            f"{SMALLEST} (the window of SSIM) to {LARGEST}",
+            json_schema_extra={"minimum": SMALLEST, "maximum": LARGEST},
         ),
     ]
     crop: Annotated[
@@ -70,7 +71,8 @@ class CelebaOptions(Section):
         BeforeValidator(_crop),
         Field(
             description="centre crop of N x N pixels before the resize; none: the whole frame "
-            "of 178 x 218 is squeezed"
+            "of 178 x 218 is squeezed",
+            json_schema_extra={"minimum": 1, "maximum": CELEBA_WIDTH},
         ),
     ] = "none"
     subset: Annotated[

@@ -112,6 +112,11 @@ def _touch(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
+def set_by_the_study(key: str) -> tuple[str, str] | None:
+    """The key that the study sets by a word of its own, and that word, where `key` touches one."""
+    return next((item for item in _BY_THE_STUDY.items() if _touch(key, item[0])), None)
+
+
 def _refuse_settings(
     config: StudyConfig, budget: Budget | None, overrides: dict[str, Any], file: Path
 ) -> None:
@@ -128,9 +133,8 @@ def _refuse_settings(
                 raise StudyError(f"--set {key}: the grid of run '{run.name}' sets it already")
     for where, settings in places:
         for key in settings:
-            for taken, word in _BY_THE_STUDY.items():
-                if _touch(key, taken):
-                    raise StudyError(f"{where} {key}: a study sets {taken} by its '{word}'")
+            if taken := set_by_the_study(key):
+                raise StudyError(f"{where} {key}: a study sets {taken[0]} by its '{taken[1]}'")
 
 
 def _run_settings(config: StudyConfig, budget: Budget, file: Path) -> list[tuple[str, dict]]:

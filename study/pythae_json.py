@@ -34,7 +34,7 @@ TRAINERS = {
 # Which trainer a model needs, where it is not the BaseTrainer: `TrainingPipeline`'s own rule.
 TRAINER_OF = {"VAEGANConfig": "CoupledOptimizerAdversarialTrainerConfig"}
 # Trainers with several optimizers take these over from BaseTrainerConfig and never read them.
-_OF_ONE_OPTIMIZER = (
+OF_ONE_OPTIMIZER = (
     "learning_rate",
     "optimizer_cls",
     "optimizer_params",
@@ -56,7 +56,7 @@ OURS = {
     "master_port": _ONE_PROCESS,
 }
 # What Pythae writes of them into its saved configs: no wish, so no reason to refuse.
-_PASTED = (None, -1, "nccl", "localhost", "12345")
+PASTED = (None, -1, "nccl", "localhost", "12345")
 # Pythae reads these where a config leaves them out, and sets the MASTER ones: a cluster's
 # environment would start distributed training, or change what is recorded as the run's config.
 _ENVIRONMENT = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -146,7 +146,7 @@ def check_section(kind: str, section: dict[str, Any], where: str) -> Any:
             raise StudyError(
                 f"{where}.{key}: unknown key{hint}; {name} has {', '.join(sorted(fields))}"
             )
-        if key in OURS and value not in _PASTED:
+        if key in OURS and value not in PASTED:
             raise StudyError(f"{where}.{key}: leave it out, {OURS[key]}")
         _check_value(cls, key, value, where)
         _check_size(key, value, where)
@@ -182,7 +182,7 @@ def optimized_parts(cls: type) -> list[str]:
 def _refuse_unread(cls: type, key: str, value: Any, where: str) -> None:
     parts = optimized_parts(cls)
     # A default is what Pythae itself writes into a saved config.
-    if parts and key in _OF_ONE_OPTIMIZER and value != getattr(cls(), key):
+    if parts and key in OF_ONE_OPTIMIZER and value != getattr(cls(), key):
         instead = ", ".join(f"{part}_{key}" for part in parts)
         raise StudyError(f"{where}.{key}: {cls.__name__} does not read it; it has {instead}")
 
@@ -232,7 +232,7 @@ def section_of(config: Any) -> dict[str, Any]:
     """A Pythae config as the JSON section it came from, defaults filled in."""
     section = json.loads(config.to_json_string())
     ordered = {"name": section.pop("name")}
-    unread = _OF_ONE_OPTIMIZER if optimized_parts(type(config)) else ()
+    unread = OF_ONE_OPTIMIZER if optimized_parts(type(config)) else ()
     return ordered | {k: v for k, v in section.items() if k not in (*UNRECORDED, *unread)}
 
 

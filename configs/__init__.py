@@ -1,0 +1,1 @@
+"""What to run, as JSON, and the JSON Schemas of it."""
