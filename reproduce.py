@@ -4,6 +4,7 @@ What is done is skipped, so the same command goes on after a stop. A run that fa
 over, named at the end, and makes the exit status 1.
 """
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -81,17 +82,16 @@ def train_cell(study: Any, cell: Any, arguments: Any) -> None:
     from train.run import train_run
 
     dataset = open_dataset(arguments.data, cell.run.config.dataset)
-    train_run(cell.run, dataset, arguments.runs / study.name / cell.directory)
+    train_run(cell.run, dataset, study.run_directory(arguments.runs, cell).path)
 
 
 def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
     """Evaluate one run on the study's split, unless it is evaluated."""
     from evaluate.run import evaluate_run
     from study.datasets import open_dataset
-    from study.rundir import RunDirectory
     from train.run import run_identity
 
-    directory = RunDirectory(arguments.runs / study.name / cell.directory)
+    directory = study.run_directory(arguments.runs, cell)
     # It may be another run's, where only this stage was asked for.
     dataset = open_dataset(arguments.data, cell.run.config.dataset)
     directory.take(run_identity(cell.run, dataset))
@@ -101,11 +101,10 @@ def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
 
 def refuse_other_runs(study: Any, dataset: Any, runs: Path) -> None:
     """StudyError, before anything is trained, where a directory holds a run of another config."""
-    from study.rundir import RunDirectory
     from train.run import run_identity
 
     for cell in study.cells:
-        directory = RunDirectory(runs / study.name / cell.directory)
+        directory = study.run_directory(runs, cell)
         if directory.record.is_file():
             directory.refuse_another(run_identity(cell.run, dataset))
 
@@ -113,7 +112,6 @@ def refuse_other_runs(study: Any, dataset: Any, runs: Path) -> None:
 def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
     """Train and evaluate every cell, in the study's order; one line for each that failed."""
     from study.progress import say
-    from study.rundir import RunDirectory
 
     work = {"train": train_cell, "evaluate": evaluate_cell}
     failures = []
@@ -124,7 +122,7 @@ def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
                 work[stage](study, cell, arguments)
         # Whatever goes wrong with one run, the others still count; the line names it at the end.
         except Exception as error:
-            RunDirectory(arguments.runs / study.name / cell.directory).note_failure(stage, error)
+            study.run_directory(arguments.runs, cell).note_failure(stage, error)
             kind = "" if isinstance(error, StudyError) else f"{type(error).__name__}: "
             failures.append(f"{cell.title}: {stage}: {kind}{one_line(error)}")
             say(f"failed: {failures[-1]}")
@@ -147,17 +145,23 @@ def make_tables(study: Any, arguments: Any) -> None:
 
 def state(study: Any, cell: Any, runs: Path) -> dict[str, str]:
     """How far one cell is, in a word a stage."""
-    from study.rundir import RunDirectory
+    from study.lock import is_held
 
-    directory = RunDirectory(runs / study.name / cell.directory)
+    directory = study.run_directory(runs, cell)
     states = {"run": cell.title, "train": "–", "evaluate": "–"}
-    if directory.record.is_file():
-        states["train"] = "done" if directory.trained else "stopped or running"
+    if directory.trained:
+        states["train"] = "done"
+    elif directory.record.is_file():
+        states["train"] = "stopped"
     if directory.trained and directory.evaluated(study.split):
         states["evaluate"] = "done"
     failed = directory.failed_stage()
     if failed and states[failed] != "done":
         states[failed] = "failed"
+    # Whoever holds the directory is at its first stage that is not done.
+    unfinished = [stage for stage in ("train", "evaluate") if states[stage] != "done"]
+    if unfinished and is_held(directory.path):
+        states[unfinished[0]] = "running"
     return states
 
 
@@ -175,13 +179,35 @@ def print_status(study: Any, arguments: Any) -> None:
     print(f"tables: {tables}: {'done' if whole else '–'}")
 
 
+def changes(study: Any, arguments: Any) -> dict[str, list[str]]:
+    """What `--set` changes, as `key: old -> new`, and the runs in which it does."""
+    from study.expansion import load_study
+    from study.overrides import flatten
+
+    found: dict[str, list[str]] = {}
+    try:
+        unchanged = load_study(arguments.study, arguments.budget)
+    except StudyError:  # what --set changes is what makes the study a good one
+        return found
+    for old, new in zip(unchanged.cells, study.cells, strict=True):
+        one, two = flatten(old.run.resolved()), flatten(new.run.resolved())
+        for key in sorted(one.keys() | two.keys()):
+            if one.get(key) != two.get(key):
+                shown = [json.dumps(c[key]) if key in c else "nothing" for c in (one, two)]
+                names = found.setdefault(f"{key}: {shown[0]} -> {shown[1]}", [])
+                names += [new.name] if new.name not in names else []
+    return found
+
+
 def print_plan(study: Any, arguments: Any) -> None:
     """What would run, in order, and what of it is done."""
     print(f"study {study.name}: {len(study.cells)} runs; {study.cost}")
     data = arguments.data / dataset_name(study)
     print(f"data: {data} ({study.data.dataset}, options {study.data.options})")
+    for change, names in changes(study, arguments).items():
+        print(f"--set {change}, in {', '.join(names)}")
     for cell in study.cells:
-        out = arguments.runs / study.name / cell.directory
+        out = study.run_directory(arguments.runs, cell).path
         steps = state(study, cell, arguments.runs)
         print(f"{cell.title}: train {steps['train']}, evaluate {steps['evaluate']} -> {out}")
     print(f"tables: {arguments.results / study.name}")

@@ -24,7 +24,10 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
     """
     rows = []
     for name, cells in study.rows().items():
-        gathered = [_gather_cell(cell, dataset, runs / study.name, study.split) for cell in cells]
+        gathered = [
+            _gather_cell(cell, dataset, study.run_directory(runs, cell), study.split)
+            for cell in cells
+        ]
         rows.append({"name": name, "label": cells[0].label, "cells": gathered})
     return {
         "format": FORMAT,
@@ -40,8 +43,9 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
     }
 
 
-def _gather_cell(cell: Cell, dataset: Dataset, folder: Path, split: str) -> dict[str, Any]:
-    directory = RunDirectory(folder / cell.directory)
+def _gather_cell(
+    cell: Cell, dataset: Dataset, directory: RunDirectory, split: str
+) -> dict[str, Any]:
     gathered: dict[str, Any] = {"seed": cell.seed, "metrics": None}
     if not directory.holds(run_identity(cell.run, dataset)):
         return gathered

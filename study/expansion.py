@@ -15,6 +15,7 @@ from study.errors import StudyError
 from study.kinds import read_config
 from study.overrides import apply_overrides, value_at
 from study.pythae_json import suggest
+from study.rundir import RunDirectory
 from study.runs import Run, parse_run
 from study.schema import Budget, StudyConfig, StudyData, StudyRun, validate
 
@@ -57,6 +58,10 @@ class Study:
     def name(self) -> str:
         """`celeba64`, or `celeba64-small` with the budget `small`."""
         return f"{self.config.name}-{self.budget}" if self.budget else self.config.name
+
+    def run_directory(self, runs: Path, cell: Cell) -> RunDirectory:
+        """Where a cell's run lives; `runs` is the folder of all studies' run directories."""
+        return RunDirectory(runs / self.name / cell.directory)
 
     def rows(self) -> dict[str, list[Cell]]:
         """Cells by run name, in table order."""

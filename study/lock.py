@@ -6,11 +6,15 @@ It holds between processes of one machine, and over a network where the file sys
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from study.errors import StudyError
+
+# Tries before a folder counts as held: `is_held` holds it, too, for a moment.
+_PATIENCE = 5
 
 
 class Busy(StudyError):
@@ -24,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
     The lock is a file beside the folder, gone afterwards; one that a killed process left is free.
     """
     folder = Path(folder)
-    file = folder.with_name(f".{folder.name}.lock")
+    file = _lock_file(folder)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -39,7 +43,27 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process is at work in `folder`; nothing is written."""
+    try:
+        descriptor = os.open(_lock_file(Path(folder)), os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
 def _take(file: Path, folder: Path) -> int:
+    patience = _PATIENCE
     while True:
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
         try:
@@ -47,10 +71,13 @@ def _take(file: Path, folder: Path) -> int:
             if os.stat(file).st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         except BlockingIOError:
-            os.close(descriptor)
-            raise Busy(
-                f"{folder}: another process is at work there; wait for it, or stop it first"
-            ) from None
+            if patience <= 0:
+                os.close(descriptor)
+                raise Busy(
+                    f"{folder}: another process is at work there; wait for it, or stop it first"
+                ) from None
+            patience -= 1
+            time.sleep(0.02)
         except FileNotFoundError:
             pass  # its owner removed it between the two lines above
         os.close(descriptor)

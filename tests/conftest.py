@@ -1,10 +1,12 @@
 """Fixtures of several test files."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from tests import made
+from tests.reproducing import reproduce, write_study
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +15,17 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     made.dataset(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(study: Path, tmp_path_factory) -> tuple[Path, float]:
+    """The folder of a study that nobody disturbed, and the seconds it took."""
+    work = tmp_path_factory.mktemp("undisturbed")
+    started = time.monotonic()
+    reproduce(study, work)
+    return work, time.monotonic() - started

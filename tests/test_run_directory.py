@@ -1,8 +1,11 @@
 """The run directory: whose it is, what is deleted in it, one process at a time."""
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 
 from study.datasets import open_dataset
 from study.errors import StudyError
-from study.lock import Busy
+from study.lock import Busy, is_held, locked
 from study.provenance import ROOT
 from study.rundir import RunDirectory
 from study.runs import load_run
@@ -139,6 +142,23 @@ def test_a_run_directory_takes_one_process_at_a_time(tmp_path: Path, data: Path)
     assert train_run(run, dataset, out, overwrite=True)
     assert load_trained(out)[0].seed == 9
     assert not list(tmp_path.glob(".*"))
+
+
+def test_asking_whether_it_is_held_stands_in_nobodys_way(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert not is_held(folder) and not list(tmp_path.iterdir())
+    with locked(folder):
+        assert is_held(folder)
+    assert not is_held(folder)
+    # What a killed process left; somebody asks just when another wants to begin.
+    left = tmp_path / ".out.lock"
+    asking = os.open(left, os.O_CREAT | os.O_RDONLY)
+    assert not is_held(folder)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    threading.Timer(0.03, os.close, [asking]).start()
+    with locked(folder):
+        assert is_held(folder)
+    assert not left.exists()
 
 
 def test_only_what_a_run_leaves_is_ever_deleted(tmp_path: Path, data: Path) -> None:
