@@ -1,5 +1,12 @@
-"""Data set folders that are there whole or not at all: made aside, renamed into place."""
+"""Data set folders that are there whole or not at all: made aside, renamed into place.
 
+That holds on every file system, also for two processes at once, since each makes its own folder
+aside and a rename takes place or does not. A lock (`alone`) only spares the second its work: where
+the file system has none, as on some clusters, both do it and one of them finds the other's result.
+"""
+
+import contextlib
+import errno
 import os
 import platform
 import re
@@ -7,6 +14,29 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from study.errors import StudyError
+from study.lock import lock_file, locked
+
+# How a rename ends where another process's rename came between.
+OVERTAKEN = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
+# What `flock` answers on file systems without locks (Lustre and NFS as some mount them).
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process, where the file system has locks; `study.lock.Busy`, a
+    StudyError, where another process holds it."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(folder))
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            # Left by the attempt.
+            lock_file(folder).unlink(missing_ok=True)
+        yield
 
 
 def _aside(folder: Path, what: str) -> Path:
@@ -45,8 +75,10 @@ def remove_leftovers(out: Path) -> None:
         if process != os.getpid() and _runs(process):
             continue
         if kind == "replaced" and not (out / name).exists():
-            # Killed between two renames: the old data set is the only one.
-            entry.rename(out / name)
+            # Killed between two renames: the old data set is the only one. Another process may be
+            # at the same.
+            with contextlib.suppress(FileNotFoundError):
+                entry.rename(out / name)
         else:
             _remove(entry)
 
@@ -61,24 +93,35 @@ def partial_folder(folder: Path) -> Iterator[Path]:
     try:
         yield partial
     except OSError as error:
-        if error.filename is None:
-            # A full disk, for one, does not say where.
-            error.filename = str(partial)
+        if error.filename is None or str(partial) in str(error.filename):
+            # A full disk, for one, does not say where; and what lies aside is soon gone.
+            error.filename = str(folder)
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def put_into_place(partial: Path, folder: Path) -> None:
-    """Rename `partial` to `folder`; what stands there is moved aside first and then deleted."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        partial.rename(folder)
-        return
+    """Rename `partial` to `folder`; what stands there is moved aside first and then deleted.
+
+    StudyError where another process put its own there in between: that one stays, whole.
+    """
     old = _aside(folder, "replaced")
-    folder.rename(old)
     try:
+        if folder.is_dir() and any(folder.iterdir()):
+            folder.rename(old)
         partial.rename(folder)
-    except BaseException:
-        old.rename(folder)
+    except BaseException as error:
+        if old.exists():
+            # Fails where another's stands there by now.
+            with contextlib.suppress(OSError):
+                old.rename(folder)
+        if isinstance(error, OSError) and error.errno in OVERTAKEN:
+            raise StudyError(
+                f"{folder}: another process was at work there; look at what it made, then start "
+                f"again"
+            ) from None
         raise
-    _remove(old)
+    finally:
+        if old.exists() and folder.exists():
+            _remove(old)

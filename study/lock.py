@@ -17,6 +17,11 @@ from study.errors import StudyError
 _PATIENCE = 5
 
 
+def lock_file(folder: Path) -> Path:
+    """The file, beside `folder`, that is locked while a process is at work in it."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
 class Busy(StudyError):
     """Another process is at work in the folder."""
 
@@ -28,7 +33,7 @@ def locked(folder: Path) -> Iterator[None]:
     The lock is a file beside the folder, gone afterwards; one that a killed process left is free.
     """
     folder = Path(folder)
-    file = _lock_file(folder)
+    file = lock_file(folder)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -46,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether a process is at work in `folder`; nothing is written."""
     try:
-        descriptor = os.open(_lock_file(Path(folder)), os.O_RDONLY)
+        descriptor = os.open(lock_file(Path(folder)), os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
@@ -56,10 +61,6 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def _lock_file(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.lock")
 
 
 def _take(file: Path, folder: Path) -> int:
@@ -80,4 +81,7 @@ def _take(file: Path, folder: Path) -> int:
             time.sleep(0.02)
         except FileNotFoundError:
             pass  # its owner removed it between the two lines above
+        except OSError:
+            os.close(descriptor)  # a file system without locks, for one
+            raise
         os.close(descriptor)
