@@ -14,23 +14,33 @@ from study.schema import Section
 RAW = {
     "mnist": "folder with the four IDX files under their published names, .gz or not; without it "
     "they are downloaded",
+    "fashion_mnist": "folder with the four IDX files under their published names, .gz or not; "
+    "without it they are downloaded",
     "celeba": "folder with img_align_celeba/ or img_align_celeba.zip, list_eval_partition.txt "
     "and, if wanted, list_attr_celeba.txt",
+    "folder": "folder with the images, in subfolders of any depth; train/, eval/ (or val/) and "
+    "test/ are taken as splits, the subfolders below as classes (labels)",
 }
+# Their images are decoded one by one, from files that must be given.
+DECODED = ("celeba", "folder")
 NAMES = {
     "shapes": "shapes, or shapes-clean",
     "mnist": "mnist",
+    "fashion_mnist": "fashion_mnist",
     "celeba": "celeba and the image size, such as celeba64",
+    "folder": "folder and the image size, such as folder64",
 }
 ABOUT = "Prepare a data set: raw files -> OUT/NAME/{train,eval,test}_data.npz and manifest.json."
 
 
-def _scalar(text: str) -> int | str:
+def _scalar(text: str) -> int | float | str:
     # The option's model says what is wrong with it; this only tells numbers from words.
-    try:
-        return int(text)
-    except ValueError:
-        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _add_options(parser: argparse.ArgumentParser, model: type[Section]) -> None:
@@ -69,11 +79,11 @@ def _parser() -> Parser:
             formatter_class=argparse.HelpFormatter,
         )
         if dataset in RAW:
-            required = dataset == "celeba"
+            required = dataset in DECODED
             sub.add_argument("--raw", type=Path, help=RAW[dataset], required=required)
         _add_places(sub, dataset)
         _add_options(sub, model)
-        if dataset == "celeba":
+        if dataset in DECODED:
             about = "decoding processes (default: one for each core)"
             sub.add_argument("--workers", type=positive_int, metavar="N", help=about)
     return parser

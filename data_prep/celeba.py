@@ -1,7 +1,7 @@
 """CelebA out of its official folder: aligned and cropped JPEG files, partition, attributes."""
 
-from collections.abc import Generator
-from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import PIL
 
 from data_prep.built import Built, Split, enumerate_words
-from data_prep.celeba_decode import RESAMPLE, Frame, decoded
+from data_prep.celeba_decode import Frame, decode
 from data_prep.celeba_images import Images, find_images
 from data_prep.celeba_index import (
     ABSENT,
@@ -21,13 +21,24 @@ from data_prep.celeba_index import (
     read_attributes,
     read_partition,
 )
+from data_prep.decoding import RESAMPLE, Decode, decoded, refusals, without
 from data_prep.options import CelebaOptions
 from data_prep.pool import cores
 from study.errors import StudyError
 from study.files import sha256
-from study.progress import progress
 
-Chunks = Generator[np.ndarray, None, None]
+
+@dataclass(frozen=True)
+class _Taken:
+    """What is taken of one split: `chosen` of those `present`, but for the `refused` places."""
+
+    present: int
+    chosen: Images
+    refused: dict[int, str]
+
+    @property
+    def images(self) -> Images:
+        return without(self.chosen, self.refused)
 
 
 def build(
@@ -46,20 +57,40 @@ def build(
         attributes = read_attributes(raw / ATTRIBUTES_FILE, partition)
     there = {name: images.select(codes == code) for code, name in enumerate(OFFICIAL)}
     chosen = _limited(there, options)
-    unlisted = _count_unlisted(chosen, attributes, options.subset, raw)
-    frame = Frame(options.image_size, None if options.crop == "none" else options.crop)
+    _count_unlisted(chosen, attributes, options.subset, raw)
+    how = partial(decode, frame=_frame(options))
+    workers = workers or cores()
+    taken = {
+        name: _take(name, part, len(there[name]), options.skip_corrupt, how, workers)
+        for name, part in chosen.items()
+    }
+    subset = _subset(taken, options.half_size)
+    kept = {name: part.images for name, part in taken.items()}
+    unlisted = _count_unlisted(kept, attributes, options.subset, raw)
     return Built(
         image_shape=(3, options.image_size, options.image_size),
         splits={
-            name: _split(name, part, attributes, frame, workers or cores())
-            for name, part in chosen.items()
+            name: _split(name, part, attributes, how, options.image_size, workers)
+            for name, part in kept.items()
         },
-        subset=_subset(there, chosen),
-        left_out=_left_out(there, chosen),
+        subset=subset,
+        left_out=_left_out(taken),
         notes=_notes(images, attributes, unlisted),
         raw=_raw(raw, images, attributes),
         extra={"resample": RESAMPLE, "crop": options.crop},
-        remark=_subset(there, chosen) or "all of CelebA",
+        remark=subset or "all of CelebA",
+    )
+
+
+def _frame(options: CelebaOptions) -> Frame:
+    crop = None if options.crop == "none" else options.crop
+    return Frame(options.image_size, crop, options.half_size)
+
+
+def _take(name: str, chosen: Images, present: int, skip: bool, how: Decode, workers: int) -> _Taken:
+    check = skip and len(chosen)
+    return _Taken(
+        present, chosen, refusals(chosen, how, workers, f"celeba {name}") if check else {}
     )
 
 
@@ -118,47 +149,54 @@ def _count_unlisted(
 
 
 def _split(
-    name: str, images: Images, attributes: Attributes | None, frame: Frame, workers: int
+    name: str,
+    images: Images,
+    attributes: Attributes | None,
+    how: Decode,
+    size: int,
+    workers: int,
 ) -> Split:
     arrays = {"source": images.numbers.astype(np.int32)}
     if attributes is not None:
         arrays["attributes"] = attributes.values[images.numbers]
         arrays["attribute_names"] = np.array(attributes.names)
-    count = len(images.numbers)
-    return Split(count, _shown(decoded(images, frame, workers), count, name), arrays)
+    chunks = decoded(images, how, (3, size, size), workers, f"celeba {name}")
+    return Split(len(images), chunks, arrays)
 
 
-def _shown(chunks: Chunks, count: int, name: str) -> Chunks:
-    with closing(chunks), progress(count, f"celeba {name}", "image") as bar:
-        for chunk in chunks:
-            yield chunk
-            bar.update(len(chunk))
-
-
-def _subset(there: dict[str, Images], chosen: dict[str, Images]) -> str | None:
+def _subset(taken: dict[str, _Taken], half_size: bool) -> str | None:
     """What was taken of each split, in words; None when that is all of CelebA."""
-    if all(len(chosen[name].numbers) == count for name, count in OFFICIAL.items()):
+    refused = sum(len(part.refused) for part in taken.values())
+    complete = all(len(taken[name].chosen) == count for name, count in OFFICIAL.items())
+    if complete and not refused and not half_size:
         return None
     parts = []
     for name, official in OFFICIAL.items():
-        taken, present = len(chosen[name].numbers), len(there[name].numbers)
+        chosen, present = len(taken[name].chosen), taken[name].present
         of = f"{official:,}" if present == official else f"the {present:,} present of {official:,}"
         parts.append(
-            f"the first {taken:,} of {of} {name}"
-            if taken < present
-            else f"{taken:,} of {official:,} {name}"
+            f"the first {chosen:,} of {of} {name}"
+            if chosen < present
+            else f"{chosen:,} of {official:,} {name}"
         )
-    return f"{enumerate_words(parts)} images of CelebA"
+    size = " at half the published size" * half_size
+    less = f", less {refused:,} that cannot be used" if refused else ""
+    return f"{enumerate_words(parts)} images of CelebA{size}{less}"
 
 
-def _left_out(there: dict[str, Images], chosen: dict[str, Images]) -> list[str]:
+def _left_out(taken: dict[str, _Taken]) -> list[str]:
     reasons = []
     for name, official in OFFICIAL.items():
-        present, taken = len(there[name].numbers), len(chosen[name].numbers)
+        part = taken[name]
+        present, chosen = part.present, len(part.chosen)
         if present < official:
             reasons.append(f"{official - present:,} {name} images: not among the raw files")
-        if taken < present:
-            reasons.append(f"{present - taken:,} {name} images: beyond --limit-{name}")
+        if chosen < present:
+            reasons.append(f"{present - chosen:,} {name} images: beyond --limit-{name}")
+        reasons += [
+            f"{file_name(part.chosen.numbers[place])} ({name}): {reason}"
+            for place, reason in part.refused.items()
+        ]
     return reasons
 
 

@@ -16,7 +16,8 @@ from typing import IO
 import numpy as np
 
 from data_prep.celeba_index import file_name, file_number
-from study.errors import StudyError, describe_os_error
+from data_prep.decoding import BadImage, read_file
+from study.errors import StudyError, describe_os_error, one_line
 
 FOLDER = "img_align_celeba"
 ARCHIVE = f"{FOLDER}.zip"
@@ -40,7 +41,10 @@ class Images:
     numbers: np.ndarray
     members: np.ndarray | None = None
 
-    def select(self, chosen: np.ndarray) -> "Images":
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def select(self, chosen: np.ndarray | slice) -> "Images":
         """Those at these places (indices or a mask)."""
         members = None if self.members is None else self.members[chosen]
         return Images(self.path, self.numbers[chosen], members)
@@ -52,12 +56,12 @@ class Images:
         return f"{self.path}: {FOLDER}/{file_name(number)}"
 
     def read(self) -> Iterator[tuple[str, bytes]]:
-        """Name (for errors) and content of each, in order; StudyError names what is unreadable."""
+        """Name (for errors) and content of each, in order; BadImage names what is unreadable."""
+        if self.members is None:
+            for number in self.numbers:
+                yield self.where(number), read_file(self.path / file_name(number))
+            return
         try:
-            if self.members is None:
-                for number in self.numbers:
-                    yield self.where(number), (self.path / file_name(number)).read_bytes()
-                return
             with open(self.path, "rb") as file:
                 for member in self.members:
                     where = self.where(member["number"])
@@ -152,5 +156,7 @@ def _read_member(file: IO[bytes], member: np.void, where: str) -> bytes:
         if len(content) != member["size"] or zlib.crc32(content) != member["crc"]:
             raise ValueError("its checksum is wrong")
     except (ValueError, struct.error, zlib.error) as error:
-        raise StudyError(f"{where}: damaged ({error}); fetch the zip again") from None
+        raise BadImage(where, f"damaged ({error}); fetch the zip again") from None
+    except OSError as error:
+        raise BadImage(where, error.strerror or one_line(error)) from None
     return content

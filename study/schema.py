@@ -116,7 +116,7 @@ class RunConfig(Section):
 class StudyData(Section):
     """What `python -m data_prep DATASET` is to prepare; `options` are its options."""
 
-    dataset: Literal["shapes", "mnist", "celeba"]
+    dataset: Literal["shapes", "mnist", "fashion_mnist", "celeba", "folder"]
     options: dict[str, Any] = {}
     # The folder under data/; None: the data set's own name, e.g. celeba64.
     name: Name | None = None

@@ -12,6 +12,7 @@ from data_prep.celeba_decode import Frame, centre_box, decode
 from data_prep.celeba_index import OFFICIAL, read_attributes, read_partition
 from data_prep.prepare import prepare
 from study.datasets import open_dataset
+from study.errors import StudyError
 from tests.raw_data import (
     NAMES,
     contents,
@@ -67,9 +68,11 @@ def test_splits_arrays_and_manifest(raw, tmp_path, capsys):
     assert manifest["options"] == {
         "image_size": 16,
         "crop": "none",
+        "half_size": False,
         "subset": True,
         "limit_train": None,
         "limit_eval": None,
+        "skip_corrupt": False,
     }
     assert manifest["resample"] == "bilinear (Pillow, antialiased)"
     assert manifest["notes"]["images_without_attributes"] == 0
@@ -182,6 +185,81 @@ def test_crop_is_recorded(raw, tmp_path):
     assert manifest_of(folder)["crop"] == 178
     first = np.load(folder / "train_data.npz")["data"][0]
     assert np.array_equal(first, decode(jpeg(1), "x", Frame(16, 178)))
+
+
+def test_skipped_images_are_listed_and_make_it_a_subset(tmp_path, capsys, small_official):
+    raw = fake_celeba(tmp_path / "raw")
+    images = raw / "img_align_celeba"
+    (images / "000003.jpg").write_bytes(b"<html>")
+    (images / "000010.jpg").write_bytes(jpeg(10)[:-1] + b"\0")
+    for name in ("folder", "zip"):
+        given = raw if name == "folder" else zipped_celeba(raw, tmp_path / "zip")
+        options = {"image_size": 16, "skip_corrupt": True, "limit_train": 5}
+        folder = prepare("celeba", options, given, tmp_path / f"out-{name}")
+        sentence = (
+            "the first 5 of 8 train, 3 of 3 eval and 3 of 3 test images of CelebA, less 2 that "
+            "cannot be used"
+        )
+        assert capsys.readouterr().out == (
+            f"{folder}: 4 train, 2 eval and 3 test images of 3 x 16 x 16; {sentence}\n"
+        )
+        dataset = open_dataset(folder.parent, folder.name, verify=True)
+        assert dataset.subset == sentence
+        assert dataset.array("train", "source").tolist() == [1, 2, 4, 5]
+        assert len(dataset.array("train", "attributes")) == 4
+        left_out = manifest_of(folder)["left_out"]
+        assert left_out[0] == "3 train images: beyond --limit-train"
+        assert left_out[1].startswith("000003.jpg (train): cannot be decoded as JPEG")
+        assert left_out[2].startswith("000010.jpg (eval): cut short or damaged")
+        assert len(left_out) == 3
+
+
+def test_skipping_finds_bad_images_in_other_processes(tmp_path):
+    raw = fake_celeba(tmp_path / "raw", train=150, eval_=0, test=0)
+    (raw / "img_align_celeba" / "000100.jpg").write_bytes(b"")
+    options = {**OPTIONS, "skip_corrupt": True}
+    folder = prepare("celeba", options, raw, tmp_path / "out", workers=2)
+    source = open_dataset(folder.parent, folder.name).array("train", "source")
+    assert source.tolist() == [n for n in range(1, 151) if n != 100]
+
+
+def test_half_size(tmp_path, capsys):
+    """Files of half the size, the crop in published pixels; and only a train split."""
+    raw = fake_celeba(tmp_path / "raw", train=8, eval_=0, test=0)
+    halves = {n: jpeg(n, 89, 109) for n in range(1, 9)}
+    for n, content in halves.items():
+        (raw / "img_align_celeba" / f"{n:06d}.jpg").write_bytes(content)
+    options = {**OPTIONS, "crop": 178, "half_size": True}
+    folder = prepare("celeba", options, raw, tmp_path / "out")
+    assert capsys.readouterr().out.endswith(" test images of CelebA at half the published size\n")
+    dataset = open_dataset(folder.parent, folder.name)
+    assert dataset.splits() == ["train"]
+    with Image.open(io.BytesIO(halves[1])) as image:
+        small = image.crop((0, 10, 89, 99)).resize((16, 16), Image.Resampling.BILINEAR)
+    assert np.array_equal(dataset.images("train")[0], np.asarray(small).transpose(2, 0, 1))
+    with pytest.raises(StudyError, match="89 x 109 pixels, .* have 178 x 218; --half-size takes"):
+        prepare("celeba", {**OPTIONS, "crop": 178}, raw, tmp_path / "whole")
+
+
+def test_half_size_of_whole_files_and_of_odd_crops(raw, tmp_path):
+    with pytest.raises(StudyError, match="178 x 218 pixels, .* at half size have 89 x 109"):
+        prepare("celeba", {**OPTIONS, "half_size": True}, raw, tmp_path)
+    with pytest.raises(StudyError, match="half_size: the crop of 101 cannot be halved"):
+        prepare("celeba", {**OPTIONS, "half_size": True, "crop": 101}, raw, tmp_path)
+
+
+def test_the_first_10000_at_half_size(tmp_path):
+    raw = real_data("celeba_first10k")
+    options = {"image_size": 32, "crop": 178, "half_size": True, "subset": True, "limit_train": 65}
+    prepare("celeba", options, raw, tmp_path, workers=1)
+    dataset = open_dataset(tmp_path, "celeba32", verify=True)
+    assert dataset.splits() == ["train"]
+    assert dataset.array("train", "source").tolist() == list(range(1, 66))
+    # The same faces as those of the published size, but for what the detour by half of it costs.
+    whole = Frame(32, 178)
+    content = (real_data("celeba") / "img_align_celeba" / "000001.jpg").read_bytes()
+    difference = dataset.images("train")[0].astype(float) - decode(content, "x", whole)
+    assert np.abs(difference).mean() < 4
 
 
 def test_the_real_one(tmp_path):

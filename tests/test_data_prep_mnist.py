@@ -1,4 +1,4 @@
-"""MNIST: the IDX reader on made files, the refusals, and the whole path on the real files."""
+"""MNIST and Fashion-MNIST: the IDX reader, the refusals, the whole path on the real files."""
 
 import gzip
 import json
@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from data_prep import idx, mnist
-from data_prep.mnist import MD5
+from data_prep.mnist import FASHION_MNIST, MNIST
 from data_prep.prepare import prepare
 from study.errors import StudyError
 from tests.raw_data import IDX_CODES, fake_mnist, idx_bytes, real_data, refusal, splits_of
 
 IMAGES = "train-images-idx3-ubyte"
+SOURCES = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST}
+each = pytest.mark.parametrize("dataset", SOURCES)
+
+
+def fake_torchvision(monkeypatch, dataset, download):
+    """What is asked of torchvision for this data set alone is answered by `download`."""
+    fake = SimpleNamespace(**{SOURCES[dataset].torchvision: download})
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", fake)
 
 
 @pytest.mark.parametrize("code", IDX_CODES)
@@ -54,11 +62,17 @@ def test_idx_refuses(tmp_path, content, complaint):
     assert complaint in str(error.value)
 
 
-def test_wrong_checksum(tmp_path, capsys):
+@each
+def test_wrong_checksum(tmp_path, capsys, dataset):
     raw = fake_mnist(tmp_path / "raw")
-    line = refusal(capsys, "mnist", "--raw", raw, out=tmp_path / "out")
+    line = refusal(capsys, dataset, "--raw", raw, out=tmp_path / "out")
     assert str(raw / IMAGES) in line
-    assert MD5[IMAGES] in line
+    assert SOURCES[dataset].md5[IMAGES] in line
+
+
+def test_no_two_files_have_one_checksum():
+    sums = [md5 for source in SOURCES.values() for md5 in source.md5.values()]
+    assert len(set(sums)) == 8
 
 
 def test_truncated_gzip(tmp_path, capsys):
@@ -94,25 +108,27 @@ def test_missing_file_and_missing_folder(tmp_path, capsys):
     assert f"{tmp_path / 'nowhere'}: no such folder" in line
 
 
-def test_no_network(tmp_path, capsys, monkeypatch):
+@each
+def test_no_network(tmp_path, capsys, monkeypatch, dataset):
     def offline(*_, **__):
         raise OSError("<urlopen error [Errno -2] Name or service not known>")
 
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(MNIST=offline))
-    line = refusal(capsys, "mnist", out=tmp_path / "out")
-    assert "cannot be downloaded" in line
+    fake_torchvision(monkeypatch, dataset, offline)
+    line = refusal(capsys, dataset, out=tmp_path / "out")
+    assert f"{SOURCES[dataset].title} cannot be downloaded" in line
     assert "--raw" in line
-    assert all(name in line for name in MD5)
+    assert all(name in line for name in MNIST.md5)
 
 
-def test_downloaded_files_are_checked_too_and_removed(tmp_path, capsys, monkeypatch):
+@each
+def test_downloaded_files_are_checked_too_and_removed(tmp_path, capsys, monkeypatch, dataset):
     def downloads(root, download):
         assert download
         print("noise of a download")
         return SimpleNamespace(raw_folder=str(fake_mnist(tmp_path / root / "MNIST" / "raw")))
 
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(MNIST=downloads))
-    assert "MD5" in refusal(capsys, "mnist", out=tmp_path / "out")
+    fake_torchvision(monkeypatch, dataset, downloads)
+    assert "MD5" in refusal(capsys, dataset, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -123,9 +139,9 @@ def test_a_terminal_is_told_of_a_download(tmp_path, capsys, monkeypatch, termina
         assert capsys.readouterr().err == "downloading MNIST (four files, 12 MB)\n" * terminal
         return SimpleNamespace(raw_folder=root)
 
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", SimpleNamespace(MNIST=downloads))
+    fake_torchvision(monkeypatch, "mnist", downloads)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    assert mnist.download(tmp_path) == tmp_path
+    assert mnist.download(MNIST, tmp_path) == tmp_path
     assert capsys.readouterr() == ("", "")
 
 
@@ -153,3 +169,26 @@ def test_the_real_one(tmp_path):
     again = prepare("mnist", {}, raw, tmp_path / "two")
     assert splits_of(again) == splits_of(folder)
     assert (again / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
+
+
+def test_the_real_fashion_mnist(tmp_path, capsys):
+    folder = prepare("fashion_mnist", {}, real_data("fashion_mnist"), tmp_path)
+    assert capsys.readouterr().out == (
+        f"{folder}: 50,000 train, 10,000 eval and 10,000 test images of 1 x 28 x 28; "
+        f"labels 0 to 9\n"
+    )
+    train, held, test = (np.load(folder / f"{s}_data.npz") for s in ("train", "eval", "test"))
+    # The first labels of the two published files; 0 is a T-shirt, 9 an ankle boot.
+    assert train["labels"][:8].tolist() == [9, 0, 0, 3, 0, 2, 7, 2]
+    assert test["labels"][:8].tolist() == [9, 2, 1, 1, 6, 1, 4, 6]
+    everything = np.concatenate([train["data"], held["data"]])
+    # The published mean of the training images, 0.2860.
+    assert everything.mean() / 255 == pytest.approx(0.2860, abs=5e-5)
+    labels = np.concatenate([train["labels"], held["labels"]])
+    assert np.bincount(labels).tolist() == [6000] * 10
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["class_names"][9] == "Ankle boot"
+    assert manifest["raw"]["md5_unpacked"] == FASHION_MNIST.md5
+    # MNIST's files have the same names.
+    with pytest.raises(StudyError, match="MD5"):
+        prepare("mnist", {}, real_data("fashion_mnist"), tmp_path / "other")

@@ -5,6 +5,7 @@ import operator
 import os
 import subprocess
 import sys
+import typing
 import zipfile
 
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 from data_prep.npz_stream import write_npz
 from data_prep.options import OPTIONS, check_options, default_name
 from data_prep.pool import IN_FLIGHT_PER_WORKER, in_order
-from data_prep.prepare import prepare
+from data_prep.prepare import BUILDERS, prepare
 from study.errors import RunFailed, StudyError
 from study.npz import open_array
+from study.schema import StudyData
 from tests.raw_data import ROOT, run_cli
 
 
@@ -23,7 +25,14 @@ def test_default_names():
     assert default_name("shapes", {}) == "shapes"
     assert default_name("shapes", {"clean": True}) == "shapes-clean"
     assert default_name("mnist", {}) == "mnist"
+    assert default_name("fashion_mnist", {}) == "fashion_mnist"
     assert default_name("celeba", {"image_size": 56, "crop": 178}) == "celeba56"
+    assert default_name("folder", {"image_size": 64}) == "folder64"
+
+
+def test_studies_know_every_data_set():
+    known = typing.get_args(StudyData.model_fields["dataset"].annotation)
+    assert known == tuple(OPTIONS) == tuple(BUILDERS)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +53,22 @@ def test_default_names():
         ("celeba", {"image_size": 64, "crop": 0}, "crop: "),
         ("celeba", {"image_size": 64, "crop": True}, "crop: "),
         ("celeba", {"image_size": 64, "limit_eval": 0}, "limit_eval: "),
+        (
+            "celeba",
+            {"image_size": 64, "crop": 101, "half_size": True},
+            "half_size: the crop of",
+        ),
+        ("fashion_mnist", {"seed": 1}, "seed: unknown key"),
+        ("folder", {}, "image_size: this key is missing"),
+        (
+            "folder",
+            {"image_size": 64, "crop": 63},
+            "or a whole number from 64 (image_size)",
+        ),
+        ("folder", {"image_size": 64, "eval": 1.0}, "eval: a whole number of images or a share"),
+        ("folder", {"image_size": 64, "test": -1}, "test: a whole number of images or a share"),
+        ("folder", {"image_size": 64, "test": True}, "test: a whole number of images or a share"),
+        ("folder", {"image_size": 64, "eval": float("nan")}, "eval: a whole number of images"),
     ],
 )
 def test_options_are_strict(dataset, options, complaint):
