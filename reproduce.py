@@ -216,6 +216,7 @@ def print_plan(study: Any, arguments: Any) -> None:
 def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch and pythae take seconds to import.
+    from evaluate.figures.check import check_figures
     from evaluate.tables import check_tables
     from study.datasets import open_dataset
     from study.expansion import load_study
@@ -223,6 +224,7 @@ def main() -> int:
 
     study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
     check_tables(study.config.tables, str(study.file))
+    check_figures(study.config, str(study.file))
     dataset_name(study)
     if arguments.dry_run or arguments.status:
         (print_plan if arguments.dry_run else print_status)(study, arguments)

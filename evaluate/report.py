@@ -1,21 +1,32 @@
 """`results/<study>/`: tables, figures, and a README that shows them with budget and command."""
 
+import itertools
+import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from evaluate.pictures import image_rows, loss_curves
+from evaluate.figures.draw import draw_figures
+from evaluate.figures.source import Drawn
+from evaluate.latex import to_latex
 from evaluate.record import gather
-from evaluate.run import SAMPLER
-from evaluate.tables import Table, build_table, footnotes, measured, to_csv, to_markdown
+from evaluate.tables import (
+    Table,
+    build_table,
+    footnotes,
+    markdown_grid,
+    markdown_note,
+    measured,
+    pieces,
+    to_csv,
+    to_markdown,
+)
 from study.datasets import Dataset
 from study.errors import RunFailed
 from study.expansion import Study
 from study.files import write_json, write_text
-from study.npz import open_array
-from study.rundir import RunDirectory
-from train.history import read_history
+
+# More metrics than these side by side, and a page cuts its table in pieces.
+WIDE = 8
 
 
 def write_results(study: Study, dataset: Dataset, runs: Path, results: Path, command: str) -> Path:
@@ -30,82 +41,36 @@ def write_results(study: Study, dataset: Dataset, runs: Path, results: Path, com
         )
     folder = results / study.name
     write_json(folder / "runs.json", record)
-    figures = _figures(_shown(study, record, runs / study.name), study, folder)
+    figures = draw_figures(study, record, runs / study.name, folder)
     tables = write_tables(record, folder)
     write_text(folder / "README.md", page(record, tables, figures))
     return folder
 
 
 def write_tables(record: dict[str, Any], folder: Path) -> list[Table]:
-    """Each table of a record as CSV and Markdown."""
+    """Each table of a record as CSV, Markdown and LaTeX."""
     tables = [build_table(record, table) for table in record["tables"]]
     for table in tables:
         write_text(folder / f"{table.name}.csv", to_csv(table))
         write_text(folder / f"{table.name}.md", to_markdown(table))
+        latex = to_latex(table, record["study"], record["title"])
+        write_text(folder / f"{table.name}.tex", latex)
     return tables
 
 
-Shown = list[tuple[str, list[RunDirectory]]]
-
-
-def _shown(study: Study, record: dict[str, Any], runs: Path) -> Shown:
-    """Label and measured run directories of each row that has any."""
-    rows = []
-    for row, cells in zip(record["rows"], study.rows().values(), strict=True):
-        found = [
-            RunDirectory(runs / cell.directory)
-            for cell, gathered in zip(cells, row["cells"], strict=True)
-            if gathered["metrics"]
-        ]
-        if found:
-            rows.append((row["label"], found))
-    return rows
-
-
-def _figures(shown: Shown, study: Study, folder: Path) -> list[tuple[str, str]]:
-    """Draw what the run directories allow; file name and caption of each figure."""
-    return _image_figures(shown, study, folder) + _curve_figure(shown, study, folder)
-
-
-def _image_figures(shown: Shown, study: Study, folder: Path) -> list[tuple[str, str]]:
-    """Reconstructions and generations of each row's first run, of the same originals."""
-    made = {
-        "reconstructions": f"Originals over reconstructions, {study.split} split",
-        "generations": f"Generations, z ~ {SAMPLER}, the same z for all models of one latent size",
-    }
-    files = [(label, found[0].pictures) for label, found in shown]
-
-    def arrays(path: Path, kind: str) -> np.ndarray:
-        return np.array(open_array(path, f"{study.split}.{kind}"))
-
-    # A run with another number of pictures shows other images of the split.
-    index = arrays(files[0][1], "index")
-    files = [(label, path) for label, path in files if np.array_equal(arrays(path, "index"), index)]
-    for kind, caption in made.items():
-        rows = [(label, arrays(path, kind)) for label, path in files]
-        if kind == "reconstructions":
-            rows.insert(0, ("original", arrays(files[0][1], "originals")))
-        image_rows(rows, f"{study.name}: {caption}", folder / f"{kind}.png")
-    return [(f"{kind}.png", caption) for kind, caption in made.items()]
-
-
-def _curve_figure(shown: Shown, study: Study, folder: Path) -> list[tuple[str, str]]:
-    """Losses over epochs, all seeds of a row in one panel."""
-    curves = [(label, [read_history(d.history) for d in found]) for label, found in shown]
-    caption = "Losses over epochs, each model's own loss; train solid, eval dashed"
-    loss_curves(curves, f"{study.name}: {caption}", folder / "loss_curves.png")
-    return [("loss_curves.png", caption)]
-
-
-def page(record: dict[str, Any], tables: list[Table], figures: list[tuple[str, str]]) -> str:
+def page(record: dict[str, Any], tables: list[Table], figures: list[Drawn]) -> str:
     """The study's README.md."""
     parts = [f"# {record['title']}", f"Re-runs: {record['source']}", _what_ran(record)]
     for table in tables:
         parts.append(f"## {table.title}")
-        parts.append(to_markdown(table).strip())
+        parts += [*(markdown_grid(piece) for piece in pieces(table, WIDE)), markdown_note(table)]
         parts.append("\n".join(f"- {note}" for note in footnotes(table)))
-    for file, caption in figures:
-        parts.append(f"## {caption}\n\n![{caption}]({file})")
+        files = (f"[{table.name}.{kind}]({table.name}.{kind})" for kind in ("csv", "md", "tex"))
+        parts.append(f"The same table as {', '.join(files)}.")
+    for figure in figures:
+        parts.append(f"## {figure.title}")
+        parts += [f"![{figure.title}]({file})" for file in figure.files]
+        parts.append(figure.caption)
     parts.append(
         "The numbers of every run, with configs and versions, are in [runs.json](runs.json); "
         "the tables are made from it."
@@ -121,7 +86,8 @@ def _what_ran(record: dict[str, Any]) -> str:
     seconds = sum(cell.get("training_seconds", 0) for cell in cells)
     lines = [
         f"- Command: `{record['command']}`",
-        f"- Budget: {record['budget'] or 'the study as it stands in its file'}. {record['cost']}",
+        f"- Budget: {record['budget'] or 'the study as it stands in its file'}. {record['cost']}"
+        + _overridden(record["command"]),
         f"- Data: `{data['name']}`, images: {images}"
         + (f" (a subset: {data['subset']})" if data["subset"] else ""),
         f"- Hardware: {'; '.join(machines)}; training took {seconds / 60:.1f} minutes in all",
@@ -129,6 +95,15 @@ def _what_ran(record: dict[str, Any]) -> str:
         f"evaluated at {_commits(cells, 'evaluation_code')}",
     ]
     return "\n".join(lines) + "\n\n" + _run_table(record)
+
+
+def _overridden(command: str) -> str:
+    """What the command set otherwise than the study's file, which the budget's words describe."""
+    words = shlex.split(command)
+    settings = [word for before, word in itertools.pairwise(words) if before == "--set"]
+    if not settings:
+        return ""
+    return f" **Overridden by `--set`, over what is said here:** `{'`, `'.join(settings)}`"
 
 
 def _machine(machine: dict[str, Any]) -> str:

@@ -26,6 +26,8 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.-]+")
 class Cell:
     """One run with one seed; cells of one name are one row of a table."""
 
+    # The study's run that it is a point of.
+    entry: str
     name: str
     label: str
     seed: int
@@ -178,7 +180,7 @@ def _cells(
     for seed in seeds:
         loaded = parse_run(apply_overrides(raw, {"trainer.seed": seed}, str(run_file)), run_file)
         label = _label(run.label, loaded, f"{file}: runs.{run.name}.label")
-        made.append(Cell(_cell_name(run.name, point), label, seed, loaded))
+        made.append(Cell(run.name, _cell_name(run.name, point), label, seed, loaded))
     return made
 
 

@@ -138,7 +138,51 @@ class StudyTable(Section):
 
     name: Name
     title: str
+    # Generation: samples of a model against their own reconstructions, a row for each sampler.
+    of: Literal["reconstruction", "generation"] = "reconstruction"
     metrics: Annotated[list[str], Field(min_length=1)]
+
+
+FigureKind = Literal[
+    "reconstructions",
+    "generations",
+    "beta_grid",
+    "three_rows",
+    "self_reconstructions",
+    "radar",
+    "rate_distortion",
+    "loss_curves",
+    "loss_curve",
+]
+
+
+class StudyFigure(Section):
+    """One figure of a study.
+
+    reconstructions, generations: a line of images for each row. beta_grid: both over β, a file for
+    each run with a grid over model.beta. three_rows: original, reconstruction, generated, a file
+    for each row. self_reconstructions: samples over their own reconstructions. radar: metrics of
+    reconstruction. rate_distortion: KL against MSE. loss_curves: all rows in one file;
+    loss_curve: a file for each row.
+    """
+
+    kind: FigureKind
+    # Its file's name without .png; None: its kind.
+    name: Name | None = None
+    # The study's runs that it shows, by name; None: all that it can show.
+    runs: Annotated[list[Name], Field(min_length=1)] | None = None
+    # Radar only: its axes. None: those of the first reconstruction table that have a better end.
+    metrics: Annotated[list[str], Field(min_length=3)] | None = None
+
+    @property
+    def file(self) -> str:
+        """The name its files go by."""
+        return self.name or self.kind
+
+
+DEFAULT_FIGURES = tuple(
+    StudyFigure(kind=kind) for kind in ("reconstructions", "generations", "loss_curves")
+)
 
 
 class Budget(Section):
@@ -154,7 +198,7 @@ class Budget(Section):
 
 
 class StudyConfig(Section):
-    """Runs x grid x seeds on one data set, and the tables made of them."""
+    """Runs x grid x seeds on one data set, and the tables and figures made of them."""
 
     schema_: Annotated[str | None, Field(alias="$schema")] = None
     name: Name
@@ -169,6 +213,7 @@ class StudyConfig(Section):
     runs: Annotated[list[StudyRun], Field(min_length=1)]
     seeds: Seeds
     tables: Annotated[list[StudyTable], Field(min_length=1)]
+    figures: list[StudyFigure] = list(DEFAULT_FIGURES)
     budgets: dict[Name, Budget] = {}
 
 

@@ -6,7 +6,6 @@ import io
 import pytest
 
 from evaluate.metrics import ssim
-from evaluate.registry import metrics_for
 from evaluate.report import page
 from evaluate.tables import (
     TableCell,
@@ -14,12 +13,14 @@ from evaluate.tables import (
     footnotes,
     format_cell,
     format_number,
+    pieces,
     to_csv,
     to_markdown,
 )
 from study.jsonfile import read_json_object
 from study.provenance import ROOT
-from study.schema import BernoulliLikelihood, GaussianLikelihood
+from study.schema import GaussianLikelihood
+from tests.made_record import TABLE, entry, generated, record, sampled
 
 RECORDS = sorted(ROOT.glob("results/*/runs.json"))
 
@@ -51,32 +52,6 @@ def test_numbers_have_four_digits(value: float, text: str) -> None:
 )
 def test_cells_are_cut_to_their_deviation(mean: float, sd: float | None, text: str) -> None:
     assert format_cell(TableCell(mean, sd)) == text
-
-
-def entry(key: str, mean: float, likelihood=None) -> dict:
-    metric = metrics_for(likelihood or BernoulliLikelihood(name="bernoulli"), 1)[key]
-    return {
-        "title": metric.title,
-        "mean": mean,
-        "sd": 1.0,
-        "better": metric.better,
-        "unit": metric.unit,
-        "definition": metric.definition,
-        "settings": metric.settings,
-        "package": metric.package,
-    }
-
-
-def record(*rows: tuple[str, list[dict | None]]) -> dict:
-    on = {"images": 1234, "data": {"subset": "1,234 of 19,867 eval images of CelebA"}}
-    made = [
-        {"label": label, "cells": [{"seed": i, "metrics": m} | on for i, m in enumerate(cells)]}
-        for label, cells in rows
-    ]
-    return {"rows": made, "split": "eval"}
-
-
-TABLE = {"name": "t", "title": "T", "metrics": ["SSIM", "KL", "ELBO"]}
 
 
 def test_seeds_are_averaged_with_their_sample_deviation() -> None:
@@ -131,6 +106,87 @@ def test_two_likelihoods_are_two_columns() -> None:
     )
     assert [c.title for c in table.columns] == ["ELBO (Bernoulli)", "ELBO (Gaussian, σ = 1)"]
     assert table.rows[0].cells[1] is None and table.rows[1].cells[0] is None
+
+
+def lines_of(markdown: str) -> list[list[str]]:
+    shown = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
+
+
+def test_a_generation_table_has_a_row_for_each_sampler() -> None:
+    table = build_table(generated(), TABLE | {"of": "generation"})
+    lines = lines_of(to_markdown(table))
+    assert lines[0] == ["model", "seeds", "SSIM ↑", "KL"]
+    assert lines[2] == ["VAE", "2", "0.550 ± 0.071", "3.50 ± 0.71"]
+    assert lines[3] == ["VQ, uniform codes", "2", "0.38 ± 0.18", "–"]
+    assert lines[4] == ["VQ, codes of the empirical marginal", "2", "0.1250 ± 0", "–"]
+    assert lines[5] == ["gone", "0 of 2", "", ""]
+    note = to_markdown(table).splitlines()[-1]
+    assert "500 samples of each row against their own reconstructions" in note
+    for words in ("z ~ N(0, I)", "codes drawn uniformly", "from their empirical marginal"):
+        assert words in note
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert [row["sampler"] for row in rows] == ["prior", "uniform", "marginal", ""]
+    assert rows[1]["SSIM"] == "0.375" and rows[0]["samples"] == "500"
+
+
+def test_a_reconstruction_table_takes_nothing_from_generations() -> None:
+    assert [row[2] for row in lines_of(to_markdown(build_table(generated(), TABLE)))[2:]] == [
+        "0.9000 ± 0",
+        "0.9000 ± 0",
+        "",
+    ]
+
+
+def test_what_could_not_be_measured_is_empty_with_its_reason() -> None:
+    made = record(
+        ("VAE", [{"SSIM": entry("SSIM", 0.5), "KL": entry("KL", 7.0)}]),
+        ("AE", [{"SSIM": entry("SSIM", 0.6)}]),
+    )
+    made["rows"][0]["cells"][0]["missing"] = {"LPIPS": "no weights"}
+    table = build_table(made, TABLE | {"metrics": ["LPIPS", "SSIM", "KL"]})
+    lines = lines_of(to_markdown(table))
+    assert lines[0] == ["model", "seeds", "LPIPS", "SSIM ↑", "KL"]
+    assert lines[2][2] == "" and lines[3][2] == "–"  # AE's lack of a reason is no reason
+    assert "LPIPS could not be measured (VAE): no weights." in to_markdown(table)
+    assert not any(note.startswith("LPIPS") for note in footnotes(table))
+    assert next(csv.DictReader(io.StringIO(to_csv(table))))["LPIPS"] == ""
+
+
+def test_a_metric_that_one_seed_lacks_has_no_mean() -> None:
+    made = record(("VAE", [{"SSIM": entry("SSIM", 0.5)}, {}]))
+    made["rows"][0]["cells"][1]["missing"] = {"SSIM": "too small"}
+    (line,) = lines_of(to_markdown(build_table(made, TABLE)))[2:]
+    assert line == ["VAE", "2", ""]
+
+
+def test_a_sampler_may_lack_a_metric_with_a_reason() -> None:
+    made = record(("VAE", [{"SSIM": entry("SSIM", 0.5)}]))
+    lacks = sampled("z ~ N(0, I)", 0.5, missing={"LPIPS": "no weights"})
+    made["rows"][0]["cells"][0]["generations"] = {"prior": lacks}
+    about = TABLE | {"of": "generation", "metrics": ["SSIM", "LPIPS"]}
+    shown = to_markdown(build_table(made, about))
+    assert lines_of(shown)[2] == ["VAE", "1", "0.5000", ""]
+    assert shown.endswith("LPIPS could not be measured: no weights.\n")
+
+
+def test_pieces_of_a_wide_table_hold_all_of_it() -> None:
+    metrics = {f"{key}{n}": entry(key, 0.1 * n) for n in (1, 2, 3) for key in ("SSIM", "KL", "MSE")}
+    table = build_table(record(("A", [metrics])), TABLE | {"metrics": list(metrics)})
+    cut = pieces(table, 8)
+    assert [len(piece.columns) for piece in cut] == [5, 4]
+    assert [c for piece in cut for c in piece.columns] == table.columns
+    assert [c for piece in cut for c in piece.rows[0].cells] == table.rows[0].cells
+    assert pieces(table, 9) == [table]
+
+
+def test_a_page_says_that_settings_were_overridden() -> None:
+    committed = read_json_object(RECORDS[0])
+    command = committed["command"] + " --set trainer.num_epochs=1 --set 'model.x=[1, 2]'"
+    shown = page(committed | {"command": command}, [], [])
+    (budget,) = [line for line in shown.splitlines() if line.startswith("- Budget:")]
+    assert "Overridden" in budget and budget.endswith("`trainer.num_epochs=1`, `model.x=[1, 2]`")
+    assert "Overridden" not in page(committed, [], [])
 
 
 def test_footnotes_name_settings_and_package() -> None:

@@ -1,0 +1,1 @@
+"""Figures of a study, one kind a function, listed in its file under `figures`."""

@@ -1,0 +1,43 @@
+"""What a study's file asks of figures, checked before anything runs."""
+
+from evaluate.registry import KEYS
+from study.errors import StudyError
+from study.pythae_json import suggest
+from study.schema import StudyConfig, StudyFigure
+
+BETA = "model.beta"
+
+
+def check_figures(config: StudyConfig, where: str) -> None:
+    """StudyError where a figure asks for a run or metric that is not there, or two have a name."""
+    names = [figure.file for figure in config.figures]
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"{where}: figures: two are called '{name}'; give one another 'name'")
+    for figure in config.figures:
+        _check_runs(figure, config, f"{where}: figures.{figure.file}")
+        _check_metrics(figure, config, f"{where}: figures.{figure.file}")
+
+
+def _check_runs(figure: StudyFigure, config: StudyConfig, where: str) -> None:
+    known = {run.name: run for run in config.runs}
+    for name in figure.runs or []:
+        if name not in known:
+            hint = suggest(name, list(known))
+            raise StudyError(f"{where}.runs: '{name}' is not one of {', '.join(known)}{hint}")
+        if figure.kind == "beta_grid" and BETA not in known[name].grid:
+            raise StudyError(f"{where}.runs: run '{name}' has no grid over {BETA}")
+    if figure.kind == "beta_grid" and not any(BETA in run.grid for run in config.runs):
+        raise StudyError(f"{where}: no run of this study has a grid over {BETA}")
+
+
+def _check_metrics(figure: StudyFigure, config: StudyConfig, where: str) -> None:
+    if figure.metrics and figure.kind != "radar":
+        raise StudyError(f"{where}.metrics: only a radar has metrics, not a {figure.kind}")
+    for key in figure.metrics or []:
+        if key not in KEYS:
+            hint = suggest(key, list(KEYS))
+            raise StudyError(f"{where}.metrics: '{key}' is not one of {', '.join(KEYS)}{hint}")
+    measured = any(table.of == "reconstruction" for table in config.tables)
+    if figure.kind == "radar" and not figure.metrics and not measured:
+        raise StudyError(f"{where}.metrics: this key is missing, and no table of reconstruction")

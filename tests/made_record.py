@@ -1,0 +1,54 @@
+"""A study's record as `runs.json` holds it, made by hand."""
+
+from evaluate.registry import metrics_for
+from study.schema import BernoulliLikelihood
+
+TABLE = {"name": "t", "title": "T", "metrics": ["SSIM", "KL", "ELBO"]}
+
+
+def entry(key: str, mean: float, likelihood=None) -> dict:
+    """One metric of one run."""
+    metric = metrics_for(likelihood or BernoulliLikelihood(name="bernoulli"), 1)[key]
+    return {
+        "title": metric.title,
+        "mean": mean,
+        "sd": 1.0,
+        "better": metric.better,
+        "unit": metric.unit,
+        "definition": metric.definition,
+        "settings": metric.settings,
+        "package": metric.package,
+    }
+
+
+def record(*rows: tuple[str, list[dict | None]], **more) -> dict:
+    """Label, and the metrics of each seed (None: that run is missing)."""
+    on = {"images": 1234, "data": {"subset": "1,234 of 19,867 eval images of CelebA"}}
+    made = [
+        {
+            "name": label,
+            "label": label,
+            "cells": [{"seed": i, "metrics": m} | on for i, m in enumerate(cells)],
+        }
+        for label, cells in rows
+    ]
+    return {"study": "made", "rows": made, "split": "eval", "tables": [TABLE]} | more
+
+
+def sampled(title: str, ssim: float, **more) -> dict:
+    """What one sampler of one run gave."""
+    return {"title": title, "samples": 500, "metrics": {"SSIM": entry("SSIM", ssim)}} | more
+
+
+def generated() -> dict:
+    """A VAE of one sampler, a VQ-VAE of two, and a model that is missing; two seeds each."""
+    metrics = {"SSIM": entry("SSIM", 0.9)}
+    made = record(("VAE", [metrics, metrics]), ("VQ", [metrics, metrics]), ("gone", [None, None]))
+    for seed, (vae, vq) in enumerate(zip(*(row["cells"] for row in made["rows"][:2]), strict=True)):
+        vae["generations"] = {"prior": sampled("z ~ N(0, I)", 0.5 + seed / 10)}
+        vae["generations"]["prior"]["metrics"]["KL"] = entry("KL", 3.0 + seed)
+        vq["generations"] = {
+            "uniform": sampled("codes drawn uniformly", 0.25 + seed / 4),
+            "marginal": sampled("codes drawn from their empirical marginal", 0.125),
+        }
+    return made
