@@ -72,6 +72,7 @@ _FIXED = (
 )
 
 KEYS = ("MSE", "BCE", "KL", "ELBO", "SSIM", "GMSD")
+GENERATION_KEYS = KEYS
 
 
 def elbo_metric(likelihood: Likelihood, samples: int) -> Metric:

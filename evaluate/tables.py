@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluate.registry import KEYS, Metric
+from evaluate.registry import GENERATION_KEYS, KEYS, Metric
 from study.errors import StudyError
 from study.pythae_json import suggest
 
@@ -75,6 +75,8 @@ class Table:
     # Generation tables: how each sampler draws, by key, and how many samples were measured.
     samplers: dict[str, str] | None = None
     samples: tuple[int, ...] = ()
+    # More of how they draw, for the footnotes.
+    sampling: tuple[str, ...] = ()
 
 
 def format_number(value: float, decimals: int | None = None) -> str:
@@ -102,12 +104,13 @@ def check_tables(tables: list[Any], where: str) -> None:
         if names.count(name) > 1:
             raise StudyError(f"{where}: tables: two are called '{name}'; rename one")
     for table in tables:
+        known = GENERATION_KEYS if table.of == "generation" else KEYS
         for key in table.metrics:
-            if key not in KEYS:
-                hint = suggest(key, list(KEYS))
+            if key not in known:
+                hint = suggest(key, list(known))
                 raise StudyError(
                     f"{where}: tables.{table.name}.metrics: '{key}' is not one of "
-                    f"{', '.join(KEYS)}{hint}"
+                    f"{', '.join(known)}{hint}"
                 )
 
 
@@ -206,7 +209,8 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
     entries = [(row.sampler, e) for row in measured_rows for e in row.entries if row.sampler and e]
     samplers = {sampler: entry["title"] for sampler, entry in entries if sampler}
     samples = tuple(sorted({entry["samples"] for _, entry in entries}))
-    return replace(made, samplers=samplers, samples=samples)
+    told = {f"{e['title']}: {e['definition']}": None for _, e in entries if e.get("definition")}
+    return replace(made, samplers=samplers, samples=samples, sampling=tuple(told))
 
 
 def measured(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -341,8 +345,8 @@ def _reasons(table: Table) -> list[str]:
 
 
 def footnotes(table: Table) -> list[str]:
-    """A line for each column: what it is, its unit, settings, package."""
-    notes = []
+    """A line for each column: what it is, its unit, settings, package; samplers before them."""
+    notes = [f"Samples, {how}." for how in table.sampling]
     for column in table.columns:
         if not column.definition:  # nowhere measured: the note under the table says why
             continue

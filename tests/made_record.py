@@ -48,7 +48,9 @@ def generated() -> dict:
         vae["generations"] = {"prior": sampled("z ~ N(0, I)", 0.5 + seed / 10)}
         vae["generations"]["prior"]["metrics"]["KL"] = entry("KL", 3.0 + seed)
         vq["generations"] = {
-            "uniform": sampled("codes drawn uniformly", 0.25 + seed / 4),
+            "uniform": sampled(
+                "codes drawn uniformly", 0.25 + seed / 4, definition="each code alike"
+            ),
             "marginal": sampled("codes drawn from their empirical marginal", 0.125),
         }
     return made

@@ -10,6 +10,7 @@ from evaluate.report import page
 from evaluate.tables import (
     TableCell,
     build_table,
+    check_tables,
     footnotes,
     format_cell,
     format_number,
@@ -17,9 +18,10 @@ from evaluate.tables import (
     to_csv,
     to_markdown,
 )
+from study.errors import StudyError
 from study.jsonfile import read_json_object
 from study.provenance import ROOT
-from study.schema import GaussianLikelihood
+from study.schema import GaussianLikelihood, StudyTable
 from tests.made_record import TABLE, entry, generated, record, sampled
 
 RECORDS = sorted(ROOT.glob("results/*/runs.json"))
@@ -125,9 +127,17 @@ def test_a_generation_table_has_a_row_for_each_sampler() -> None:
     assert "500 samples of each row against their own reconstructions" in note
     for words in ("z ~ N(0, I)", "codes drawn uniformly", "from their empirical marginal"):
         assert words in note
+    assert footnotes(table)[0] == "Samples, codes drawn uniformly: each code alike."
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert [row["sampler"] for row in rows] == ["prior", "uniform", "marginal", ""]
     assert rows[1]["SSIM"] == "0.375" and rows[0]["samples"] == "500"
+
+
+@pytest.mark.parametrize("of", ["reconstruction", "generation"])
+def test_a_table_of_a_metric_that_is_not_there_is_one_line(of: str) -> None:
+    about = StudyTable(name="t", title="T", of=of, metrics=["MSE", "SSMI"])
+    with pytest.raises(StudyError, match=r"^f: tables.t.metrics: 'SSMI' .* \(did you mean 'SSIM'"):
+        check_tables([about], "f")
 
 
 def test_a_reconstruction_table_takes_nothing_from_generations() -> None:
