@@ -26,8 +26,8 @@ def parser() -> Parser:
 def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch takes seconds to import.
+    from evaluate.formats import format_number
     from evaluate.run import evaluate_run
-    from evaluate.tables import format_number
 
     entry = evaluate_run(
         arguments.run, arguments.data, arguments.split, arguments.batch_size, arguments.verify

@@ -8,7 +8,8 @@ import unicodedata
 
 import pandas as pd
 
-from evaluate.tables import Table, cell_texts, footnotes, headings, measured_on, pieces
+from evaluate.formats import cell_texts, footnotes, headings, measured_on
+from evaluate.tables import Table, pieces
 
 # More metrics than these side by side are too small to read in a column of text.
 WIDE = 6

@@ -7,19 +7,10 @@ from typing import Any
 
 from evaluate.figures.draw import draw_figures
 from evaluate.figures.source import Drawn
+from evaluate.formats import footnotes, markdown_grid, markdown_note, to_csv, to_markdown
 from evaluate.latex import to_latex
 from evaluate.record import gather
-from evaluate.tables import (
-    Table,
-    build_table,
-    footnotes,
-    markdown_grid,
-    markdown_note,
-    measured,
-    pieces,
-    to_csv,
-    to_markdown,
-)
+from evaluate.tables import Table, build_table, measured, pieces
 from study.datasets import Dataset
 from study.errors import RunFailed
 from study.expansion import Study

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
+from evaluate.formats import to_csv, to_markdown
 from evaluate.latex import escape, to_latex
-from evaluate.tables import build_table, to_csv, to_markdown
+from evaluate.tables import build_table
 from study.jsonfile import read_json_object
 from study.provenance import ROOT
 from tests.made_record import TABLE, entry, generated, record

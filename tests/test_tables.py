@@ -5,19 +5,10 @@ import io
 
 import pytest
 
+from evaluate.formats import footnotes, format_cell, format_number, to_csv, to_markdown
 from evaluate.metrics import ssim
 from evaluate.report import page
-from evaluate.tables import (
-    TableCell,
-    build_table,
-    check_tables,
-    footnotes,
-    format_cell,
-    format_number,
-    pieces,
-    to_csv,
-    to_markdown,
-)
+from evaluate.tables import TableCell, build_table, check_tables, pieces
 from study.errors import StudyError
 from study.jsonfile import read_json_object
 from study.provenance import ROOT

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from evaluate.figures.source import Drawn, Row, Source, family
+from evaluate.formats import format_number
 from evaluate.pictures import COLOURS, plain_log, save_figure, wrap
 from evaluate.registry import Metric
-from evaluate.tables import Table, TableCell, build_table, format_number
+from evaluate.tables import Table, TableCell, build_table
 from study.schema import StudyFigure
 
 _MARKERS = "osD^vPX*<>"
