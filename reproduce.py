@@ -48,7 +48,8 @@ def shown_command(arguments: Any) -> str:
     if arguments.raw:
         words += ["--raw", "RAW_FOLDER"]
     for text in arguments.set:
-        words += ["--set", text]
+        if not text.lstrip().startswith("tracking."):
+            words += ["--set", text]
     return shlex.join(words)
 
 
@@ -131,8 +132,10 @@ def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
 
 def make_tables(study: Any, arguments: Any) -> None:
     """Write `results/<study>/` and print its tables."""
+    from evaluate.mirror import mirror_tables
     from evaluate.report import write_results
     from study.datasets import open_dataset
+    from study.jsonfile import read_json_object
 
     dataset = open_dataset(arguments.data, dataset_name(study))
     command = shown_command(arguments)
@@ -141,6 +144,7 @@ def make_tables(study: Any, arguments: Any) -> None:
         print(f"\n{table.title}\n")
         print((folder / f"{table.name}.md").read_text(encoding="utf-8"))
     print(f"Tables, pictures, definitions, budget: {folder / 'README.md'}")
+    mirror_tables(study, read_json_object(folder / "runs.json"), folder, arguments.runs)
 
 
 def state(study: Any, cell: Any, runs: Path) -> dict[str, str]:

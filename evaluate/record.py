@@ -52,6 +52,8 @@ def _gather_cell(
     record = directory.read()
     for key in ("config", "data", "parameters", "code", "versions"):
         gathered[key] = record[key]
+    # Where somebody's curves are mirrored is nobody else's business, and changes no number.
+    gathered["config"].pop("tracking", None)
     # Numbers depend on the kind of machine, not on which one: records are published.
     kind = ("processor", "cores", "threads", "gpu")
     gathered["machine"] = {key: record["machine"][key] for key in kind}

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from evaluate.measure import Noise, decode, encode, measure
+from evaluate.mirror import mirror_evaluation
 from evaluate.pictures import image_rows
 from evaluate.registry import Metric, metrics_for
 from study.datasets import Dataset, open_dataset
@@ -62,6 +63,7 @@ def evaluate_run(
         splits = before.get("splits", {}) | {split: entry}
         write_json(directory.metrics, {"format": FORMAT, "splits": splits})
         directory.failure.unlink(missing_ok=True)
+    mirror_evaluation(directory, split, entry)
     return entry
 
 

@@ -17,7 +17,7 @@ from study.overrides import apply_overrides, value_at
 from study.pythae_json import suggest
 from study.rundir import RunDirectory
 from study.runs import Run, parse_run
-from study.schema import Budget, StudyConfig, StudyData, StudyRun, validate
+from study.schema import Budget, StudyConfig, StudyData, StudyRun, Tracking, validate
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.-]+")
 
@@ -55,11 +55,13 @@ class Study:
     data: StudyData
     split: str
     cells: tuple[Cell, ...]
+    # Of the study's own stage, the tables; each run has its own.
+    tracking: Tracking
 
     @property
     def name(self) -> str:
         """`celeba64`, or `celeba64-small` with the budget `small`."""
-        return f"{self.config.name}-{self.budget}" if self.budget else self.config.name
+        return _folder(self.config, self.budget)
 
     def run_directory(self, runs: Path, cell: Cell) -> RunDirectory:
         """Where a cell's run lives; `runs` is the folder of all studies' run directories."""
@@ -85,19 +87,47 @@ def load_study(
     seeds = (chosen and chosen.seeds) or config.seeds
     if len(set(seeds)) != len(seeds):
         raise StudyError(f"{file}: seeds: {seeds} names a seed twice")
-    common = [config.set, chosen.set if chosen else {}]
+    common = [_given(config.tracking), config.set, chosen.set if chosen else {}]
     own = chosen.run_set if chosen else {}
     overrides = overrides or {}
     _refuse_settings(config, chosen, overrides, file)
+    named = {"project": config.name, "group": _folder(config, budget)}
     fixed = {"evaluation.split": split} | ({"dataset": data.name} if data.name else {})
     cells: list[Cell] = []
     for run in config.runs:
         for point in _grid(run):
             layers = [*common, run.set, own.get(run.name, {}), point, fixed, overrides]
-            cells += _cells(file, run, point, layers, seeds)
+            cells += _cells(file, run, point, layers, seeds, named)
     _refuse_twins(cells, file)
     cost = chosen.cost if chosen else config.cost
-    return Study(file, config, budget, cost, data, split, tuple(cells))
+    tracking = _tracking([*common, overrides], named, file)
+    return Study(file, config, budget, cost, data, split, tuple(cells), tracking)
+
+
+def _folder(config: StudyConfig, budget: str | None) -> str:
+    return f"{config.name}-{budget}" if budget else config.name
+
+
+def _given(section: Tracking) -> dict[str, Any]:
+    """What a study's own `tracking` says, as settings of its runs."""
+    return {f"tracking.{k}": v for k, v in section.model_dump(exclude_unset=True).items()}
+
+
+def _named(raw: dict[str, Any], names: dict[str, str], name: str) -> dict[str, Any]:
+    """A config with its own name for tracking, and the study's project and group if it has none."""
+    section = raw.get("tracking", {})
+    # Anything but an object is the schema's to refuse.
+    full = names | section | {"name": name} if isinstance(section, dict) else section
+    return raw | {"tracking": full}
+
+
+def _tracking(layers: list[dict[str, Any]], names: dict[str, str], file: Path) -> Tracking:
+    raw: dict[str, Any] = {}
+    for layer in layers:
+        ours = {key: value for key, value in layer.items() if _touch(key, "tracking")}
+        raw = apply_overrides(raw, ours, str(file))
+    own = _named(raw, names, f"{names['group']}/tables")
+    return validate(Tracking, own["tracking"], f"{file}: tracking")
 
 
 def _budget(config: StudyConfig, name: str | None, file: Path) -> Budget | None:
@@ -111,7 +141,11 @@ def _budget(config: StudyConfig, name: str | None, file: Path) -> Budget | None:
 
 
 # Keys that the study itself sets, by another word.
-_BY_THE_STUDY = {"trainer.seed": "seeds", "evaluation.split": "split"}
+_BY_THE_STUDY = {
+    "trainer.seed": "seeds",
+    "evaluation.split": "split",
+    "tracking.name": "runs",
+}
 
 
 def _touch(key: str, other: str) -> bool:
@@ -129,6 +163,7 @@ def _refuse_settings(
 ) -> None:
     """StudyError where a setting would be overruled in silence."""
     places = [("--set", overrides), (f"{file}: set", config.set)]
+    places.append((f"{file}:", _given(config.tracking)))
     if budget:
         places.append((f"{file}: budget's set", budget.set))
         places += _run_settings(config, budget, file)
@@ -170,17 +205,20 @@ def _cells(
     point: dict[str, Any],
     layers: list[dict[str, Any]],
     seeds: list[int],
+    names: dict[str, str],
 ) -> list[Cell]:
-    """One cell a seed; later layers of settings go over earlier ones."""
+    """One cell a seed; later layers of settings go over earlier ones. `names`: as in `_named`."""
     run_file = file.parent / run.config
     raw = read_config(run_file, "run")
     for layer in layers:
         raw = apply_overrides(raw, layer, str(run_file))
     made = []
+    name = _cell_name(run.name, point)
     for seed in seeds:
-        loaded = parse_run(apply_overrides(raw, {"trainer.seed": seed}, str(run_file)), run_file)
+        of_seed = apply_overrides(raw, {"trainer.seed": seed}, str(run_file))
+        loaded = parse_run(_named(of_seed, names, f"{names['group']}/{name}/seed-{seed}"), run_file)
         label = _label(run.label, loaded, f"{file}: runs.{run.name}.label")
-        made.append(Cell(run.name, _cell_name(run.name, point), label, seed, loaded))
+        made.append(Cell(run.name, name, label, seed, loaded))
     return made
 
 

@@ -13,7 +13,8 @@ from study.lock import Busy
 from study.overrides import flatten
 
 FORMAT = 1
-EVALUATION = "config.evaluation"
+# Sections of the config that may change without its being another run.
+EVALUATION, TRACKING = NO_IDENTITY = ("evaluation", "tracking")
 # What a run leaves in its directory, run.json apart: the only things that are ever deleted there.
 LEFT_BY_A_RUN = (
     "history.jsonl",
@@ -26,6 +27,7 @@ LEFT_BY_A_RUN = (
     "pictures.npz",
     "reconstructions.png",
     "generations.png",
+    "wandb",
     ".*.partial",
 )
 
@@ -79,9 +81,9 @@ class RunDirectory:
 
         `identity` (config and data hashes) decides whether the run there is this one: another
         is refused, naming the differences, unless `overwrite`. A run that was stopped is
-        cleared away and starts from zero. Another `evaluation` is no other run: it is taken
-        over, and what was measured under the old one is dropped. `about` (versions, machine,
-        time) is only recorded.
+        cleared away and starts from zero. Another `evaluation` or `tracking` is no other run: it
+        is taken over, and what was measured under the old evaluation is dropped. `about`
+        (versions, machine, time) is only recorded.
         """
         if self.record.is_file() and not overwrite:
             self.take(identity)
@@ -123,15 +125,18 @@ class RunDirectory:
     def take(self, identity: dict[str, Any]) -> None:
         """Make sure that the run here is the one of `identity`; AnotherRun if it is not.
 
-        Another `evaluation` alone is taken over, and what was measured under the old one dropped.
+        Another `evaluation` or `tracking` is taken over, and what was measured under the old
+        evaluation dropped.
         """
         self.refuse_another(identity)
         record = self.read()
-        if record["config"]["evaluation"] != identity["config"]["evaluation"]:
+        old, new = record["config"], identity["config"]
+        changed = [key for key in NO_IDENTITY if old.get(key) != new.get(key)]
+        if "evaluation" in changed:
             for stale in (self.metrics, self.per_image, self.pictures):
                 stale.unlink(missing_ok=True)
-            record["config"]["evaluation"] = identity["config"]["evaluation"]
-            write_json(self.record, record)
+        if changed:
+            write_json(self.record, record | {"config": old | {key: new[key] for key in changed}})
 
     def note_failure(self, stage: str, error: Exception) -> None:
         """Write `failure.json`: the stage, one line, and the traceback for whoever mends it.
@@ -156,6 +161,8 @@ class RunDirectory:
     def _differences(self, identity: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Dotted key -> what stands in `run.json` and what in `identity`, where they differ.
 
+        Tracking, on which no number depends, is left out.
+
         A key that is missing counts as null: a run of an older version has no word for what has
         been added since, and did without it.
         """
@@ -163,13 +170,17 @@ class RunDirectory:
         old = flatten({key: there.get(key) for key in identity})
         new = flatten(identity)
         keys = sorted(old.keys() | new.keys())
-        return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+        return {
+            k: (old.get(k), new.get(k))
+            for k in keys
+            if old.get(k) != new.get(k) and not _within(k, TRACKING)
+        }
 
     def refuse_another(self, identity: dict[str, Any]) -> None:
-        """AnotherRun, naming what differs, unless `identity` is of the run here (but for its
-        evaluation)."""
+        """AnotherRun, naming what differs, unless `identity` is of the run here (but for
+        `NO_IDENTITY`)."""
         found = self._differences(identity)
-        found = {key: pair for key, pair in found.items() if not key.startswith(EVALUATION)}
+        found = {key: pair for key, pair in found.items() if not _within(key, EVALUATION)}
         if found:
             key, (old, new) = next(iter(found.items()))
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -177,3 +188,7 @@ class RunDirectory:
                 f"{self.path}: holds another run: {key} is {old!r} there, {new!r} now{more}; "
                 f"choose another folder, or delete this one (train has --overwrite)"
             )
+
+
+def _within(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"config.{section}.")

@@ -99,6 +99,31 @@ class Evaluation(Section):
     pictures: Count = 16
 
 
+Project = Annotated[str, Field(pattern=r"^[^/\\#?%:\r\n]+$", max_length=128)]
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Tracking(Section):
+    """Weights & Biases, the mirror of `history.jsonl`; no part of what makes a run this run.
+
+    The environment's `WANDB_MODE` (online, offline, disabled) overrules `mode`.
+    """
+
+    mode: Literal["off", "offline", "online"] = "off"
+    # Without it the study's name, or the data set's.
+    project: Project | None = None
+    # For evaluation and tables; without it `project`.
+    evaluation_project: Project | None = None
+    entity: Text | None = None
+    # Without it the study's name, its budget included.
+    group: Text | None = None
+    # Without it `<study>/<run>/seed-<n>`, or the run directory's name.
+    name: Text | None = None
+    tags: list[Tag] = []
+    notes: str | None = None
+
+
 class RunConfig(Section):
     """One run. `model` and `trainer` are Pythae's own JSON (`study.pythae_json` checks them)."""
 
@@ -111,6 +136,7 @@ class RunConfig(Section):
     trainer: dict[str, Any]
     engine: Engine = Engine()
     evaluation: Evaluation = Evaluation()
+    tracking: Tracking = Tracking()
 
 
 class StudyData(Section):
@@ -215,6 +241,8 @@ class StudyConfig(Section):
     tables: Annotated[list[StudyTable], Field(min_length=1)]
     figures: list[StudyFigure] = list(DEFAULT_FIGURES)
     budgets: dict[Name, Budget] = {}
+    # Goes over that of the run files, key by key.
+    tracking: Tracking = Tracking()
 
 
 def _inner(model: type[BaseModel], key: str, tag: str | None) -> type[BaseModel] | None:

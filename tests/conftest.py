@@ -1,5 +1,6 @@
 """Fixtures of several test files."""
 
+import os
 import time
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 
 from tests import made
 from tests.reproducing import reproduce, write_study
+
+# Whoever runs the tests may have wandb set up; they track where they say so.
+for name in [name for name in os.environ if name.startswith("WANDB_")]:
+    del os.environ[name]
 
 
 @pytest.fixture(scope="module")

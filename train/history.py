@@ -6,6 +6,7 @@ and holds the total alone. A forward hook sees each batch's terms and its size i
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,18 @@ class LossMeter:
 
 
 class HistoryCallback(TrainingCallback):
-    """Writes one line of JSON for each epoch: epoch, train and eval terms, rate, seconds."""
+    """Writes one line of JSON for each epoch: epoch, train and eval terms, rates, seconds.
 
-    def __init__(self, path: Path) -> None:
+    `seen` is told each line when it is written; `rates`, where set, gives the learning rates.
+    """
+
+    def __init__(
+        self, path: Path, seen: Callable[[dict[str, Any]], object] = lambda line: None
+    ) -> None:
         self.path = Path(path)
+        self.seen = seen
+        self.rates: Callable[[], dict[str, float]] = dict
+        self.rates_now: dict[str, float] = {}
         self.meters = {True: LossMeter(), False: LossMeter()}
         self.diagnostics: dict[bool, list[Diagnostic]] = {True: [], False: []}
         self.hooks: list[Any] = []
@@ -63,16 +72,20 @@ class HistoryCallback(TrainingCallback):
 
     def on_epoch_begin(self, training_config: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
+        # Before the epoch: its scheduler has stepped when `on_log` comes.
+        self.rates_now = self.rates()
 
     def on_log(self, training_config: Any, logs: dict[str, float], **kwargs: Any) -> None:
         line = {
             "epoch": kwargs["global_step"],
             "train": self._terms(True),
             "eval": self._terms(False),
+            **self.rates_now,
             "seconds": round(time.perf_counter() - self.started, 3),
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        self.seen(line)
 
     def _terms(self, training: bool) -> dict[str, float]:
         terms = self.meters[training].means()
@@ -83,6 +96,16 @@ class HistoryCallback(TrainingCallback):
     def on_train_end(self, training_config: Any, **kwargs: Any) -> None:
         for hook in self.hooks:
             hook.remove()
+
+
+def learning_rates(trainer: Any) -> dict[str, float]:
+    """`learning_rate` of a Pythae trainer; of one with several optimizers one for each part,
+    `learning_rate_encoder` for `encoder_optimizer`."""
+    return {
+        f"learning_rate_{name.removesuffix('optimizer')}".rstrip("_"): part.param_groups[0]["lr"]
+        for name, part in vars(trainer).items()
+        if isinstance(part, torch.optim.Optimizer)
+    }
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

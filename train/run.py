@@ -14,8 +14,9 @@ from study.lock import locked
 from study.provenance import code_version, machine, now, package_versions
 from study.rundir import RunDirectory
 from study.runs import Run, parse_run
+from study.tracking import Tracker, run_job
 from train.dataset import ImageDataset
-from train.history import HistoryCallback
+from train.history import HistoryCallback, learning_rates
 from train.models import build_model
 from train.trainer import BarCallback, RunPipeline, final_model_aside, quiet_pythae
 
@@ -40,19 +41,24 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     with locked(directory.path):
         if not directory.begin(identity, _about(run, model), overwrite):
             return False
-        _train(run, model, dataset, directory)
+        with Tracker(run_job(directory, "train")) as tracker:
+            _train(run, model, dataset, directory, tracker)
     return True
 
 
-def _train(run: Run, model: Any, dataset: Dataset, directory: RunDirectory) -> None:
+def _train(
+    run: Run, model: Any, dataset: Dataset, directory: RunDirectory, tracker: Tracker
+) -> None:
     run.trainer.output_dir = str(directory.path)
     bar = BarCallback(directory.path.as_posix())
-    callbacks = [HistoryCallback(directory.history), bar]
+    history = HistoryCallback(directory.history, tracker.log_epoch)
+    callbacks = [history, bar]
     quiet_pythae()
     started = time.perf_counter()
     try:
         data = {split: ImageDataset(dataset.path(split)) for split in _splits(run, dataset)}
         pipeline = RunPipeline(model=model, training_config=run.trainer)
+        history.rates = lambda: learning_rates(pipeline.trainer)
         pipeline(data["train"], data.get("eval"), callbacks)
     except Exception as error:
         directory.note_failure("train", error)
