@@ -16,7 +16,7 @@ from evaluate.metrics.lpips import (
     load_lpips,
     lpips_distance,
 )
-from evaluate.registry import AS_PUBLISHED, KEYS, lpips_keys
+from evaluate.registry import AS_PUBLISHED, KEYS, lpips_keys, lpips_metric
 from study.errors import StudyError
 from study.progress import say
 from study.pythae_json import suggest
@@ -105,12 +105,13 @@ def _load(backbone: str, weights: Path | None) -> torch.nn.Module:
 
 def _remedy(key: str, why: str, how: Evaluation, weights: Path | None) -> str:
     """One line: what is not measured, why, and which file goes where."""
-    trunk = TRUNKS[lpips_keys(how.lpips)[key]]
-    if "not found" not in why:
-        return f"{key} is not measured: {why}"
+    backbone = lpips_keys(how.lpips)[key]
+    trunk, title = TRUNKS[backbone], lpips_metric(key, backbone).title
+    if trunk.file not in why:
+        return f"{title} is not measured: {why}"
     places = " or ".join(str(place) for place in (weights, hub_folder()) if place is not None)
     return (
-        f"{key} is not measured: {why}; put it into {places} (it is {ORIGIN}{trunk.file}), "
+        f"{title} is not measured: {why}; put it into {places} (it is {ORIGIN}{trunk.file}), "
         f"or give its folder by --weights"
     )
 

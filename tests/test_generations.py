@@ -25,6 +25,15 @@ from tests.training import train
 from train.run import load_trained, run_identity
 
 
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory, data) -> Path:
+    """A VQ-VAE with 4 x 4 codes."""
+    networks = {"name": "convnet28_grid", "width": 2, "grid_side": 4}
+    model = made.MODELS["VQVAE"]
+    made_in = tmp_path_factory.mktemp("grid")
+    return train(made_in, data, "VQVAE", networks=networks, model=model)
+
+
 def per_image(out: Path) -> dict[str, np.ndarray]:
     with np.load(out / "per_image.npz", allow_pickle=False) as arrays:
         return {key.removeprefix("eval."): arrays[key] for key in arrays}
@@ -116,7 +125,7 @@ def test_vqvae_has_a_codebook_and_two_samplers(vqvae: Path, data: Path) -> None:
     assert list(entry["generations"]) == ["uniform", "marginal"]
     model = load_trained(vqvae)[1]
     output = model({"data": unit(data)})
-    counts = np.bincount(output.quantized_indices.flatten().numpy(), minlength=11)
+    counts = np.bincount(output.quantized_indices.flatten().numpy(), minlength=8)
     perplexity = entry["metrics"]["perplexity"]
     assert perplexity["mean"] == pytest.approx(np.exp(stats.entropy(counts)), rel=1e-9)
     assert perplexity["sd"] is None and perplexity["over"] == "split"
@@ -128,6 +137,29 @@ def test_vqvae_has_a_codebook_and_two_samplers(vqvae: Path, data: Path) -> None:
     assert "training split" in entry["generations"]["marginal"]["definition"]
     picture = matplotlib.image.imread(vqvae / "generations.png")
     assert picture.shape[0] > 1.5 * matplotlib.image.imread(vqvae / "reconstructions.png").shape[0]
+
+
+@torch.no_grad()
+def test_vqvae_on_a_grid(grid: Path, data: Path) -> None:
+    entry = evaluate_run(grid, data, batch_size=10)
+    model = load_trained(grid)[1]
+    output = model({"data": unit(data)})
+    assert output.quantized_indices.shape[-2:] == (4, 4)
+    counts = np.bincount(output.quantized_indices.flatten().numpy(), minlength=8)
+    want = np.exp(stats.entropy(counts))
+    assert entry["metrics"]["perplexity"]["mean"] == pytest.approx(want, rel=1e-9)
+    mse = (output.recon_x - unit(data)).pow(2).mean((1, 2, 3))
+    np.testing.assert_allclose(per_image(grid)["MSE"], mse, rtol=1e-4)
+    assert "all positions'" in entry["generations"]["marginal"]["definition"]
+
+
+def test_vaegan_has_a_posterior_and_the_talks_columns(tmp_path: Path, data: Path) -> None:
+    entry = evaluate_run(train(tmp_path, data, "VAEGAN"), data)
+    got = per_image(tmp_path / "out")
+    assert {"KL", "ELBO", "BCE (as published)"} < entry["metrics"].keys()
+    above = got["ELBO (as published)"] - got["KL"]
+    assert 0 < above.min() and above.max() < 1, "a mean squared error"
+    assert list(entry["generations"]) == ["prior"]
 
 
 def test_vqvae_numbers_do_not_depend_on_the_batch(vqvae: Path, data: Path) -> None:

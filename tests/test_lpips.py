@@ -264,5 +264,5 @@ def test_command_line_requires(tmp_path, data, monkeypatch) -> None:
         [*words, "--require", "mse,lpips"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("evaluate: --require lpips: LPIPS is not measured: vgg16")
+    assert done.stderr.startswith("evaluate: --require lpips: LPIPS (VGG) is not measured: vgg16")
     assert not (out / "metrics.json").exists()
