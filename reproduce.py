@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from study.cli import Parser
+from study.cli import Parser, add_measuring
 from study.errors import RunFailed, StudyError, one_line, run_command
 
 STAGES = ("data", "train", "evaluate", "tables")
@@ -30,6 +30,7 @@ def parser() -> Parser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override in every run"
     )
     made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
+    add_measuring(made)
     made.add_argument("--only", choices=STAGES, help="this stage alone")
     made.add_argument("--status", action="store_true", help="print runs x stages and stop")
     made.add_argument("--dry-run", action="store_true", help="print what would run and stop")
@@ -87,8 +88,8 @@ def train_cell(study: Any, cell: Any, arguments: Any) -> None:
 
 
 def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
-    """Evaluate one run on the study's split, unless it is evaluated."""
-    from evaluate.run import evaluate_run
+    """Evaluate one run on the study's split, unless it is, as this version would do it."""
+    from evaluate.run import evaluate_run, up_to_date
     from study.datasets import open_dataset
     from train.run import run_identity
 
@@ -96,8 +97,22 @@ def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
     # It may be another run's, where only this stage was asked for.
     dataset = open_dataset(arguments.data, cell.run.config.dataset)
     directory.take(run_identity(cell.run, dataset))
-    if not directory.evaluated(study.split):
-        evaluate_run(directory.path, arguments.data, study.split)
+    if not up_to_date(directory, study.split, arguments.weights):
+        evaluate_run(
+            directory.path,
+            arguments.data,
+            study.split,
+            weights=arguments.weights,
+            required=arguments.require,
+        )
+
+
+def check_measurable(study: Any, arguments: Any) -> None:
+    """StudyError, before anything is done, where a metric of `--require` cannot be measured."""
+    from evaluate.perceptual import check_required
+
+    for cell in study.cells:
+        check_required(arguments.require, cell.run.config.evaluation, arguments.weights)
 
 
 def refuse_other_runs(study: Any, dataset: Any, runs: Path) -> None:
@@ -147,8 +162,9 @@ def make_tables(study: Any, arguments: Any) -> None:
     mirror_tables(study, read_json_object(folder / "runs.json"), folder, arguments.runs)
 
 
-def state(study: Any, cell: Any, runs: Path) -> dict[str, str]:
+def state(study: Any, cell: Any, runs: Path, weights: Path | None = None) -> dict[str, str]:
     """How far one cell is, in a word a stage."""
+    from evaluate.run import up_to_date
     from study.lock import is_held
 
     directory = study.run_directory(runs, cell)
@@ -157,7 +173,7 @@ def state(study: Any, cell: Any, runs: Path) -> dict[str, str]:
         states["train"] = "done"
     elif directory.record.is_file():
         states["train"] = "stopped"
-    if directory.trained and directory.evaluated(study.split):
+    if directory.trained and up_to_date(directory, study.split, weights):
         states["evaluate"] = "done"
     failed = directory.failed_stage()
     if failed and states[failed] != "done":
@@ -173,7 +189,7 @@ def print_status(study: Any, arguments: Any) -> None:
     """Runs x stages, and the two stages that belong to the whole study."""
     import pandas as pd
 
-    rows = [state(study, cell, arguments.runs) for cell in study.cells]
+    rows = [state(study, cell, arguments.runs, arguments.weights) for cell in study.cells]
     print(pd.DataFrame(rows).to_markdown(index=False))
     data = arguments.data / dataset_name(study)
     print(f"data: {data}: {'done' if (data / 'manifest.json').is_file() else '–'}")
@@ -212,7 +228,7 @@ def print_plan(study: Any, arguments: Any) -> None:
         print(f"--set {change}, in {', '.join(names)}")
     for cell in study.cells:
         out = study.run_directory(arguments.runs, cell).path
-        steps = state(study, cell, arguments.runs)
+        steps = state(study, cell, arguments.runs, arguments.weights)
         print(f"{cell.title}: train {steps['train']}, evaluate {steps['evaluate']} -> {out}")
     print(f"tables: {arguments.results / study.name}")
 
@@ -234,6 +250,8 @@ def main() -> int:
         (print_plan if arguments.dry_run else print_status)(study, arguments)
         return 0
     stages = [arguments.only] if arguments.only else list(STAGES)
+    if "evaluate" in stages:
+        check_measurable(study, arguments)
     if "data" in stages:
         prepare_data(study, arguments)
     failures = []

@@ -60,8 +60,8 @@ def _gather_cell(
     if directory.finished.is_file():
         gathered["training_seconds"] = read_json_object(directory.finished)["seconds"]
     if directory.trained and directory.evaluated(split):
-        entry = read_json_object(directory.metrics)["splits"][split]
-        gathered["images"] = entry["images"]
+        entry = directory.measured_splits()[split]
         gathered["evaluation_code"] = entry["code"]
-        gathered["metrics"] = entry["metrics"]
+        for key in ("images", "metrics", "missing", "generations"):
+            gathered[key] = entry[key]
     return gathered

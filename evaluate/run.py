@@ -1,29 +1,32 @@
 """Evaluate one run directory: `per_image.npz`, `metrics.json` and its pictures."""
 
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from evaluate.measure import Noise, decode, encode, measure
+from evaluate.generate import Generation, generate, to_bytes
+from evaluate.latents import Latents, latents_of
+from evaluate.measure import Meter, Result, batches, measure
 from evaluate.mirror import mirror_evaluation
+from evaluate.perceptual import Perceptual, check_required, lacking, perceptual
 from evaluate.pictures import image_rows
 from evaluate.registry import Metric, metrics_for
 from study.datasets import Dataset, open_dataset
 from study.errors import RunFailed, StudyError, one_line
 from study.files import write_arrays, write_json
-from study.jsonfile import read_json_object
 from study.lock import locked
 from study.npz import member_names, open_array
 from study.provenance import code_version, machine, package_versions
-from study.rundir import RunDirectory
+from study.rundir import METRICS_FORMAT, RunDirectory
 from study.runs import Run
+from study.schema import Evaluation, validate
 from train.dataset import to_unit
 from train.run import load_trained
-
-FORMAT = 1
-SAMPLER = "N(0, I)"
 
 
 def evaluate_run(
@@ -32,39 +35,85 @@ def evaluate_run(
     split: str | None = None,
     batch_size: int = 64,
     verify: bool = False,
+    weights: Path | None = None,
+    required: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure the trained run in `out` on a split of its data set (None: its config's).
 
-    Writes `per_image.npz` (`<split>.<metric>`, float64, N each), `pictures.npz` and two PNGs,
-    then `metrics.json`; other splits measured before stay in these files. Returns the split's
-    entry. StudyError where the run is not trained, or the data are not those it was trained on
-    (`verify`: their checksums are computed, not read from the manifest). RunFailed where
-    measuring fails.
+    Writes `per_image.npz` (`<split>.<metric>` and `<split>.generations.<sampler>.<metric>`,
+    float64, N each), `pictures.npz` and two PNGs, then `metrics.json`; other splits measured
+    before stay in these files. Returns the split's entry. `weights`: where LPIPS looks for its
+    trunk before torch's cache. StudyError where the run is not trained, the data are not those
+    it was trained on (`verify`: their checksums are computed, not read from the manifest), or a
+    metric in `required` cannot be measured. RunFailed where measuring fails.
     """
     run, model = load_trained(out)
     directory = RunDirectory(out)
     how = run.config.evaluation
     split = split or how.split
     dataset = _same_data(directory, open_dataset(data, run.config.dataset, verify))
-    images = dataset.images(split)
+    images = dataset.images(split)[: how.images]
+    check_required(required, how, weights, dataset.shape)
     device = _device(run)
-    what = f"{directory.path.as_posix()} {split}"
+    lpips = perceptual(how, weights, dataset.shape, device)
+    work = _Work(run, latents_of(model.to(device)), lpips, device, batch_size)
+    work.what = f"{directory.path.as_posix()} {split}"
     try:
-        values = measure(model, images, how, run.seed, batch_size, device, what)
-        pictures = _pictures(how.pictures, model, images, device)
+        result = measure(work.meter(), images, batch_size, work.what)
+        generations = work.generations(result, dataset.images("train"))
+        pictures = _pictures(work.latents, how.pictures, images, generations)
     except (RuntimeError, MemoryError) as error:
-        raise RunFailed(f"{what}: {one_line(error)}; a smaller --batch-size needs less") from error
-    entry = _entry(run, dataset, split, values)
-    with locked(directory.path):
-        merge_arrays(directory.per_image, split, values)
-        merge_arrays(directory.pictures, split, pictures)
-        _draw_pictures(directory, split, pictures)
-        before = read_json_object(directory.metrics) if directory.metrics.is_file() else {}
-        splits = before.get("splits", {}) | {split: entry}
-        write_json(directory.metrics, {"format": FORMAT, "splits": splits})
-        directory.failure.unlink(missing_ok=True)
+        told = f"{work.what}: {one_line(error)}; a smaller --batch-size needs less"
+        raise RunFailed(told) from error
+    entry = _entry(run, dataset, split, result, generations, lpips.missing)
+    _write(directory, split, entry, _arrays(result, generations), pictures)
     mirror_evaluation(directory, split, entry)
     return entry
+
+
+@dataclass
+class _Work:
+    """A trained model, and how it is measured."""
+
+    run: Run
+    latents: Latents
+    lpips: Perceptual
+    device: torch.device
+    batch_size: int
+    what: str = "evaluate"
+
+    def meter(self) -> Meter:
+        return Meter(self.latents, self.run.config.evaluation, self.lpips, self.run.seed)
+
+    def generations(self, data: Result, training: np.ndarray) -> list[Generation]:
+        """One for each sampler; `training`'s images are read where a sampler needs them."""
+        how = self.run.config.evaluation
+        what = f"{self.what}, codes of the training split"
+        shown = batches(training, self.batch_size, self.device, what)
+        with torch.inference_mode():
+            samplers = self.latents.samplers(x for _, x in shown)
+        return [
+            generate(
+                self.meter(), sampler, data, how.samples, self.batch_size, how.pictures, self.what
+            )
+            for sampler in samplers
+        ]
+
+
+def up_to_date(directory: RunDirectory, split: str, weights: Path | None = None) -> bool:
+    """Whether the split is measured as the run's config and this version would measure it.
+
+    It is not where `metrics.json` is of an older format, was measured with other `evaluation`
+    settings, or lacks an LPIPS whose weights have come since.
+    """
+    entry = directory.measured_splits().get(split)
+    if entry is None:
+        return False
+    config = directory.read()["config"]
+    if entry["evaluation"] | {"split": split} != config["evaluation"] | {"split": split}:
+        return False
+    how = validate(Evaluation, config["evaluation"], directory.record)
+    return entry["missing"].keys() <= lacking(how, weights, config["model"]["input_dim"]).keys()
 
 
 def _same_data(directory: RunDirectory, dataset: Dataset) -> Dataset:
@@ -78,35 +127,83 @@ def _same_data(directory: RunDirectory, dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _entry(run: Run, dataset: Dataset, split: str, values: dict) -> dict[str, Any]:
+def _entry(
+    run: Run,
+    dataset: Dataset,
+    split: str,
+    result: Result,
+    generations: list[Generation],
+    missing: dict[str, str],
+) -> dict[str, Any]:
     how = run.config.evaluation
-    known = metrics_for(how.likelihood, how.elbo_samples)
+    known = metrics_for(how.likelihood, how.elbo_samples, how.lpips)
     return {
-        "images": len(values["MSE"]),
+        "images": len(result.per_image["MSE"]),
         "subset": dataset.subset,
         "data_sha256": dataset.hashes()[split],
-        "reconstruction": "z = posterior mean; ELBO: z sampled",
+        "reconstruction": "z = posterior mean; ELBO and columns as published: z sampled",
         "seed": run.seed,
         "evaluation": how.model_dump(),
         "code": code_version(),
         "versions": package_versions(),
         "machine": machine(no_gpu=run.trainer.no_cuda),
-        "metrics": {key: _describe(known[key], values[key]) for key in known if key in values},
+        "metrics": _describe(known, result),
+        # Asked for and not measured, and why; what a model does not define is in neither.
+        "missing": missing,
+        "generations": {
+            made.sampler.key: {
+                "title": made.sampler.title,
+                "definition": made.sampler.definition,
+                "samples": made.count,
+                "metrics": _describe(known, made.result),
+                "missing": missing | made.missing,
+            }
+            for made in generations
+        },
     }
 
 
-def _describe(metric: Metric, values: np.ndarray) -> dict[str, Any]:
-    return {
-        "title": metric.title,
-        "mean": float(values.mean()),
-        # Over images; what lies between seeds is the table's business.
-        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-        "better": metric.better,
-        "unit": metric.unit,
-        "definition": metric.definition,
-        "settings": metric.settings,
-        "package": metric.package,
-    }
+def _describe(known: dict[str, Metric], result: Result) -> dict[str, dict[str, Any]]:
+    """Each metric that was measured: its mean, and all that a table says of it."""
+    described = {}
+    for key, metric in known.items():
+        values = result.per_image.get(key)
+        if values is not None:
+            mean = float(values.mean())
+            # Over images; what lies between seeds is the table's business.
+            sd = float(values.std(ddof=1)) if len(values) > 1 else None
+        elif key in result.per_split:
+            mean, sd = result.per_split[key], None
+        else:
+            continue
+        about = dataclasses.asdict(metric)
+        del about["key"]
+        described[key] = {"title": about.pop("title"), "mean": mean, "sd": sd} | about
+    return described
+
+
+def _arrays(result: Result, generations: list[Generation]) -> dict[str, np.ndarray]:
+    arrays = dict(result.per_image)
+    for made in generations:
+        for key, values in made.result.per_image.items():
+            arrays[f"generations.{made.sampler.key}.{key}"] = values
+    return arrays
+
+
+def _write(
+    directory: RunDirectory,
+    split: str,
+    entry: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    pictures: dict[str, np.ndarray],
+) -> None:
+    with locked(directory.path):
+        merge_arrays(directory.per_image, split, arrays)
+        merge_arrays(directory.pictures, split, pictures)
+        _draw_pictures(directory, split, pictures, entry["generations"])
+        splits = directory.measured_splits() | {split: entry}
+        write_json(directory.metrics, {"format": METRICS_FORMAT, "splits": splits})
+        directory.failure.unlink(missing_ok=True)
 
 
 def merge_arrays(path: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
@@ -128,40 +225,44 @@ def _device(run: Run) -> torch.device:
     return torch.device("cuda")
 
 
-def to_bytes(images: torch.Tensor) -> np.ndarray:
-    """Images in [0, 1] as uint8, rounded."""
-    return images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-
-
 @torch.inference_mode()
 def _pictures(
-    count: int, model: Any, images: np.ndarray, device: torch.device
+    latents: Latents, count: int, images: np.ndarray, generations: list[Generation]
 ) -> dict[str, np.ndarray]:
-    """Originals spread over the split (the same ones for every run), their reconstructions, and
-    as many generations: uint8 N x C x H x W, and the originals' `index`."""
+    """Originals spread over the measured images (the same ones for every run), their
+    reconstructions, each sampler's first samples and theirs: uint8 N x C x H x W, and the
+    originals' `index`."""
     count = min(count, len(images))
     index = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
     originals = images[index]
-    q = encode(model, to_unit(originals).to(device))
-    # The same z for every run with this latent size, whatever its seed: rows can be compared.
-    z = Noise(0).draw(count, q.mean.shape[1]).to(device)
-    return {
+    encoded = latents.encode(to_unit(originals).to(latents.device))
+    pictures = {
         "index": index,
         "originals": originals,
-        "reconstructions": to_bytes(decode(model, q.mean)),
-        "generations": to_bytes(decode(model, z)),
+        "reconstructions": to_bytes(latents.decode(encoded.z)),
     }
+    for made in generations:
+        pictures[f"generations.{made.sampler.key}"] = made.shown
+        pictures[f"self_reconstructions.{made.sampler.key}"] = made.reconstructed
+    return pictures
 
 
-def _draw_pictures(directory: RunDirectory, split: str, pictures: dict[str, np.ndarray]) -> None:
+def _draw_pictures(
+    directory: RunDirectory,
+    split: str,
+    pictures: dict[str, np.ndarray],
+    generations: dict[str, Any],
+) -> None:
     pairs = [("original", "originals"), ("reconstruction", "reconstructions")]
     image_rows(
         [(label, pictures[key]) for label, key in pairs],
         f"reconstructions, {split} split",
         directory.path / "reconstructions.png",
     )
-    image_rows(
-        [("generated", pictures["generations"])],
-        f"decoded z ~ {SAMPLER}",
-        directory.path / "generations.png",
-    )
+    rows = []
+    for key in generations:
+        name = "generated" if len(generations) == 1 else f"{key} codes"
+        rows.append((name, pictures[f"generations.{key}"]))
+        rows.append(("reconstruction of it", pictures[f"self_reconstructions.{key}"]))
+    titles = "; ".join(entry["title"] for entry in generations.values())
+    image_rows(rows, f"generations, {titles}", directory.path / "generations.png")

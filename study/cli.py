@@ -1,6 +1,7 @@
 """Command lines whose mistakes cost one line each."""
 
 import argparse
+from pathlib import Path
 from typing import NoReturn
 
 from study.errors import StudyError
@@ -40,3 +41,28 @@ def positive_int(text: str) -> int:
 def seed(text: str) -> int:
     """An `argparse` type: a seed that every generator takes."""
     return _whole_number(text, 0, MAX_SEED)
+
+
+def words(text: str) -> list[str]:
+    """An `argparse` type: words between commas."""
+    found = [word.strip() for word in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"'{text}': words between commas are wanted")
+    return found
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that measures: `--weights` and `--require`."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder of LPIPS's weight files, before torch's cache",
+    )
+    parser.add_argument(
+        "--require",
+        type=words,
+        default=[],
+        metavar="KEY[,KEY]",
+        help="metrics (lpips, ...) without which nothing is measured",
+    )

@@ -13,6 +13,8 @@ from study.lock import Busy
 from study.overrides import flatten
 
 FORMAT = 1
+# Of metrics.json. An older one is not read: its run is measured anew.
+METRICS_FORMAT = 2
 # Sections of the config that may change without its being another run.
 EVALUATION, TRACKING = NO_IDENTITY = ("evaluation", "tracking")
 # What a run leaves in its directory, run.json apart: the only things that are ever deleted there.
@@ -74,7 +76,12 @@ class RunDirectory:
 
     def evaluated(self, split: str) -> bool:
         """Whether `metrics.json` holds this split: it is written after everything else."""
-        return self.metrics.is_file() and split in read_json_object(self.metrics)["splits"]
+        return split in self.measured_splits()
+
+    def measured_splits(self) -> dict[str, Any]:
+        """The entries of `metrics.json` by split; none where it is missing or of an old format."""
+        found = read_json_object(self.metrics) if self.metrics.is_file() else {}
+        return found["splits"] if found.get("format") == METRICS_FORMAT else {}
 
     def begin(self, identity: dict[str, Any], about: dict[str, Any], overwrite: bool) -> bool:
         """Make the directory ready for training; False when a finished run is there already.

@@ -4,14 +4,14 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from study.cli import MAX_SEED
 from study.errors import StudyError
 from study.pythae_json import suggest
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
-Split = Literal["eval", "test"]
+Split = Literal["train", "eval", "test"]
 Count = Annotated[int, Field(ge=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, le=MAX_SEED)]], Field(min_length=1)]
 M = TypeVar("M", bound=BaseModel)
@@ -88,13 +88,29 @@ class GaussianLikelihood(Section):
 Likelihood = Annotated[BernoulliLikelihood | GaussianLikelihood, Field(discriminator="name")]
 
 
+Lpips = Literal["vgg", "alex", "as_published"]
+
+
 class Evaluation(Section):
     """How a trained run is measured."""
 
     split: Split = "test"
+    # The first so many images of the split; None: all.
+    images: Count | None = None
     likelihood: Likelihood = GaussianLikelihood(name="gaussian")
     # Draws of z per image for the ELBO's expectation.
     elbo_samples: Count = 1
+    # Samples of the model that are measured against their own reconstructions, for each sampler.
+    samples: Count = 1000
+    # Backbones of LPIPS, one or a list (none: []); `as_published` is VGG fed [0, 1], as the talk
+    # did. VGG costs 200 times what GMSD does.
+    lpips: Annotated[
+        list[Lpips],
+        BeforeValidator(
+            lambda value: [value] if isinstance(value, str) else value,
+            json_schema_input_type=Lpips | list[Lpips],
+        ),
+    ] = ["vgg"]
     # Images in the pictures of reconstructions and of generations.
     pictures: Count = 16
 

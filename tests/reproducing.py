@@ -21,7 +21,7 @@ def write_study(folder: Path, **changes) -> Path:
         "learning_rate": 1e-3,
         "no_cuda": True,
     }
-    how = {"split": "eval", "pictures": 4, "likelihood": {"name": "bernoulli"}}
+    how = made.EVALUATION | {"likelihood": {"name": "bernoulli"}}
     networks = {"name": "mlp", "encoder": [8], "decoder": [8]}
     for name, kind in RUNS.items():
         made.run_file(

@@ -121,7 +121,19 @@ BAD = {
         "engine.latent_noise: a VAEConfig has a noise of its own",
     ),
     "MMD in an AE": ("AE", {"engine": {"mmd_sigmas": [1.0]}}, "engine.mmd_sigmas: only a WAE_MMD"),
-    "no such split": ("VAE", {"evaluation": {"split": "train"}}, "evaluation.split: Input should"),
+    "no such split": ("VAE", {"evaluation": {"split": "trian"}}, "evaluation.split: Input should"),
+    "no such backbone": (
+        "VAE",
+        {"evaluation": {"lpips": "vgg16"}},
+        "evaluation.lpips.0: Input should be 'vgg', 'alex' or 'as_published', not 'vgg16'",
+    ),
+    "lpips of null": (
+        "VAE",
+        {"evaluation": {"lpips": None}},
+        "evaluation.lpips: Input should be a",
+    ),
+    "no samples": ("VAE", {"evaluation": {"samples": 0}}, "evaluation.samples: Input should be"),
+    "no images": ("VAE", {"evaluation": {"images": 0}}, "evaluation.images: Input should be"),
     "steps_predict": (
         "VAE",
         {"trainer": {"name": "BaseTrainerConfig", "steps_predict": 2}},

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluate.measure import Noise
+from evaluate.latents import Noise
 from evaluate.metrics.elbo import bernoulli_log_likelihood, gaussian_log_likelihood
 from evaluate.metrics.kl import kl
-from evaluate.registry import KEYS, metrics_for
+from evaluate.registry import GENERATION_KEYS, KEYS, metrics_for
 from evaluate.run import evaluate_run
 from study.datasets import open_dataset
 from study.errors import RunFailed, StudyError
@@ -27,7 +27,7 @@ from train.run import load_trained
 def vae(tmp_path_factory, data) -> Path:
     """A trained convnet VAE whose ELBO takes 3 draws."""
     networks = {"name": "convnet28", "width": 2}
-    how = {"split": "eval", "pictures": 4, "elbo_samples": 3, "likelihood": {"name": "bernoulli"}}
+    how = made.EVALUATION | {"elbo_samples": 3, "likelihood": {"name": "bernoulli"}}
     folder = tmp_path_factory.mktemp("vae")
     return train(folder, data, "VAE", networks=networks, evaluation=how)
 
@@ -43,7 +43,9 @@ def test_batch_size_changes_no_number(batch_size: int, vae: Path, data: Path) ->
     want = values(vae)
     evaluate_run(vae, data, batch_size=batch_size)
     got = values(vae)
-    assert got.keys() == want.keys() == {"MSE", "BCE", "KL", "ELBO", "SSIM", "GMSD"}
+    own = {"MSE", "BCE", "KL", "ELBO", "SSIM", "GMSD", "BCE (as published)", "ELBO (as published)"}
+    samples = {f"generations.prior.{key}" for key in own | {"sharpness"}}
+    assert got.keys() == want.keys() == own | samples
     for key in want:
         np.testing.assert_allclose(got[key], want[key], rtol=2e-5, atol=2e-6, err_msg=key)
 
@@ -87,6 +89,7 @@ def test_metrics_json_is_the_mean_of_the_images_with_its_settings(vae: Path, dat
     assert entry["images"] == 25
     assert entry["data_sha256"] == open_dataset(data, "tiny").hashes()["eval"]
     for key, metric in entry["metrics"].items():
+        assert metric["over"] == "images"
         assert metric["mean"] == pytest.approx(values(vae)[key].mean(), rel=1e-12)
     assert entry["metrics"]["ELBO"]["title"] == "ELBO (Bernoulli, 3 draws)"
     assert entry["metrics"]["ELBO"]["settings"]["samples"] == 3
@@ -94,7 +97,7 @@ def test_metrics_json_is_the_mean_of_the_images_with_its_settings(vae: Path, dat
 
 
 def test_likelihoods_have_columns_of_their_own(tmp_path: Path, data: Path) -> None:
-    how = {"split": "eval", "likelihood": {"name": "gaussian", "sigma": 0.5}}
+    how = made.EVALUATION | {"likelihood": {"name": "gaussian", "sigma": 0.5}}
     entry = evaluate_run(train(tmp_path, data, "BetaVAE", evaluation=how), data)
     assert entry["metrics"]["ELBO"]["title"] == "ELBO (Gaussian, σ = 0.5)"
 
@@ -113,7 +116,14 @@ def test_autoencoders_have_neither_kl_nor_elbo(kind: str, tmp_path: Path, data: 
 
 def test_registry_lists_what_is_measured() -> None:
     known = metrics_for(GaussianLikelihood(name="gaussian"), 1)
-    assert sorted(known) == sorted(KEYS)
+    shown = {*KEYS, *GENERATION_KEYS}
+    assert known.keys() < shown and list(known) == [
+        k for k in dict.fromkeys((*KEYS, *GENERATION_KEYS)) if k in known
+    ]
+    every = metrics_for(GaussianLikelihood(name="gaussian"), 1, ["vgg", "alex", "as_published"])
+    assert shown - every.keys() == {"LPIPS (VGG)"}, "the first backbone's is LPIPS"
+    assert every["LPIPS"].title == "LPIPS (VGG)"
+    assert every["LPIPS (AlexNet)"].settings["backbone"] == "AlexNet"
     assert known["SSIM"].heading == "SSIM ↑" and known["KL"].heading == "KL"
 
 
@@ -142,7 +152,9 @@ def test_pictures_show_images(vae: Path, data: Path) -> None:
     with np.load(vae / "pictures.npz") as arrays:
         shown = {key.removeprefix("eval."): arrays[key] for key in arrays}
     assert shown["originals"].shape == shown["reconstructions"].shape == (4, 1, 28, 28)
-    assert shown["generations"].dtype == np.uint8
+    for kind in ("generations", "self_reconstructions"):
+        assert shown[f"{kind}.prior"].dtype == np.uint8
+        assert shown[f"{kind}.prior"].shape == (4, 1, 28, 28)
     images = open_dataset(data, "tiny").images("eval")
     assert np.array_equal(shown["originals"], images[shown["index"]])
     for name in ("reconstructions.png", "generations.png"):
@@ -185,7 +197,8 @@ def test_other_data_are_refused(vae: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: no run directory (run.json is missing)"),
-        (["{out}", "--split", "train"], "argument --split: invalid choice: 'train'"),
+        (["{out}", "--split", "trian"], "argument --split: invalid choice: 'trian'"),
+        (["{out}", "--require", "mse,,kl"], "argument --require: 'mse,,kl': words between commas"),
         (["{out}", "--split", "test"], "no 'test' split; it has train, eval"),
         (["{out}", "--batch-size", "0"], "argument --batch-size: 0: a whole number of at least 1"),
         (["{out}", "--data", "nowhere"], "nowhere/tiny: no prepared data set there"),
@@ -214,3 +227,5 @@ def test_command_prints_the_numbers(vae: Path, data: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "25 images" in done.stdout and "ELBO (Bernoulli, 3 draws)" in done.stdout
+    assert "20 samples and their own reconstructions" in done.stdout
+    assert "Diversity" in done.stdout

@@ -171,7 +171,7 @@ STUDIES: dict[str, tuple[dict[str, Any], bool]] = {
     "unknown key": ({"seed": [1]}, False),
     "no seeds": ({"seeds": []}, False),
     "negative seed": ({"seeds": [-1]}, False),
-    "no split": ({"split": "train"}, False),
+    "no split": ({"split": "trian"}, False),
     "unknown data set": ({"data": {"dataset": "mnits"}}, False),
     "an option of another data set": (
         {"data": {"dataset": "mnist", "options": {"image_size": 64}}},

@@ -1,0 +1,121 @@
+"""LPIPS as a run's `evaluation.lpips` asks for it: which distances there are, and which not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from evaluate.metrics.lpips import (
+    ORIGIN,
+    TRUNKS,
+    WeightsError,
+    find_weights,
+    hub_folder,
+    load_lpips,
+    lpips_distance,
+)
+from evaluate.registry import AS_PUBLISHED, KEYS, lpips_keys, lpips_metric
+from study.errors import StudyError
+from study.progress import say
+from study.pythae_json import suggest
+from study.schema import Evaluation
+
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """LPIPS distances by metric key, and why those that were asked for and are not there are not.
+
+    `missing` names no folder: it is published with the results.
+    """
+
+    distances: dict[str, Distance] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def lacking(
+    how: Evaluation, weights: Path | None, shape: tuple[int, ...] | None = None
+) -> dict[str, str]:
+    """Key -> why, of each LPIPS that is asked for and cannot be had.
+
+    `shape` is the images' C x H x W, if it is known yet.
+    """
+    missing = {}
+    for key, backbone in lpips_keys(how.lpips).items():
+        trunk = TRUNKS[backbone]
+        if shape is not None and min(shape[1:]) < trunk.least:
+            missing[key] = (
+                f"{trunk.title} takes images of at least {trunk.least} pixels a side, "
+                f"these are {shape[1]}x{shape[2]}"
+            )
+        elif find_weights(backbone, weights) is None:
+            missing[key] = f"{trunk.file} was not found"
+    return missing
+
+
+def perceptual(
+    how: Evaluation, weights: Path | None, shape: tuple[int, ...], device: torch.device
+) -> Perceptual:
+    """The distances that can be had, their networks on `device`. Each reason why one cannot is
+    said once a process. StudyError where a file of weights is damaged."""
+    missing = lacking(how, weights, shape)
+    for key, why in missing.items():
+        _say_once(_remedy(key, why, how, weights))
+    distances = {}
+    for key, backbone in lpips_keys(how.lpips).items():
+        if key not in missing:
+            net = _load(backbone, weights).to(device)
+            distances[key] = partial(lpips_distance, net, rescale=key != AS_PUBLISHED["LPIPS"])
+    return Perceptual(distances, missing)
+
+
+def check_required(
+    required: list[str],
+    how: Evaluation,
+    weights: Path | None,
+    shape: tuple[int, ...] | None = None,
+) -> None:
+    """StudyError where a metric of `--require` is unknown or cannot be measured here, or where
+    weights that are asked for are damaged."""
+    by_lower_case = {key.lower(): key for key in KEYS}
+    missing = lacking(how, weights, shape)
+    for word in required:
+        key = by_lower_case.get(word.lower())
+        if key is None:
+            hint = suggest(word, list(by_lower_case))
+            raise StudyError(f"--require {word}: not one of {', '.join(KEYS)}{hint}")
+        if key in missing:
+            raise StudyError(f"--require {word}: {_remedy(key, missing[key], how, weights)}")
+        if key.startswith("LPIPS") and key not in lpips_keys(how.lpips):
+            raise StudyError(f"--require {word}: evaluation.lpips does not ask for it")
+    for key, backbone in lpips_keys(how.lpips).items():
+        if key not in missing:
+            _load(backbone, weights)
+
+
+def _load(backbone: str, weights: Path | None) -> torch.nn.Module:
+    try:
+        return load_lpips(backbone, find_weights(backbone, weights))
+    except WeightsError as error:
+        raise StudyError(str(error)) from None
+
+
+def _remedy(key: str, why: str, how: Evaluation, weights: Path | None) -> str:
+    """One line: what is not measured, why, and which file goes where."""
+    backbone = lpips_keys(how.lpips)[key]
+    trunk, title = TRUNKS[backbone], lpips_metric(key, backbone).title
+    if trunk.file not in why:
+        return f"{title} is not measured: {why}"
+    places = " or ".join(str(place) for place in (weights, hub_folder()) if place is not None)
+    return (
+        f"{title} is not measured: {why}; put it into {places} (it is {ORIGIN}{trunk.file}), "
+        f"or give its folder by --weights"
+    )
+
+
+@cache
+def _say_once(line: str) -> None:
+    say(line)
