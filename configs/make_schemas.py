@@ -7,7 +7,7 @@
 from pathlib import Path
 
 from data_prep.options import OPTIONS
-from evaluate.registry import KEYS
+from evaluate.registry import GENERATION_KEYS, KEYS
 from study.errors import run_command
 from study.files import to_json, write_text
 from study.json_schema import cluster_schema, run_schema, study_schema
@@ -19,7 +19,7 @@ def schemas() -> dict[str, str]:
     """File name -> content."""
     made = {
         "run": run_schema(),
-        "study": study_schema(OPTIONS, list(KEYS)),
+        "study": study_schema(OPTIONS, {"reconstruction": KEYS, "generation": GENERATION_KEYS}),
         "cluster": cluster_schema(),
     }
     return {f"{kind}.schema.json": to_json(schema) for kind, schema in made.items()}

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import re
 import textwrap
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -219,8 +220,20 @@ def _listed(value: Schema) -> Schema:
     return {"type": "array", "items": value, "minItems": 1}
 
 
-def study_schema(options: dict[str, type[BaseModel]], metrics: list[str]) -> Schema:
-    """The schema of a study file; `options` of each data set, `metrics` that tables may name."""
+def _limit_metrics(table: Schema, metrics: dict[str, Sequence[str]]) -> None:
+    """Each kind of table takes its own metrics; all of them stand where an editor looks."""
+    listed = dict.fromkeys(key for keys in metrics.values() for key in keys)
+    table["properties"]["metrics"]["items"]["enum"] = list(listed)
+
+    def of(kind: str) -> Schema:
+        return {"properties": {"metrics": {"items": {"enum": list(metrics[kind])}}}}
+
+    is_generation = {"properties": {"of": {"const": "generation"}}, "required": ["of"]}
+    table |= {"if": is_generation, "then": of("generation"), "else": of("reconstruction")}
+
+
+def study_schema(options: dict[str, type[BaseModel]], metrics: dict[str, Sequence[str]]) -> Schema:
+    """The schema of a study file; `options` of each data set, `metrics` by what a table is `of`."""
     made = _of(StudyConfig)
     _add_settings(made, run_schema())
     data = made["$defs"]["StudyData"]
@@ -235,7 +248,7 @@ def study_schema(options: dict[str, type[BaseModel]], metrics: list[str]) -> Sch
             then["required"] = ["options"]
         this = {"properties": {"dataset": {"const": dataset}}, "required": ["dataset"]}
         data["allOf"].append({"if": this, "then": then})
-    made["$defs"]["StudyTable"]["properties"]["metrics"]["items"]["enum"] = metrics
+    _limit_metrics(made["$defs"]["StudyTable"], metrics)
     return made
 
 

@@ -221,6 +221,6 @@ def test_committed_pages_show_pictures_that_are_there(path) -> None:
         for line in (path.parent / "README.md").read_text().splitlines()
         if line.startswith("![")
     ]
-    assert len(pictures) == 3
+    assert len(pictures) >= 3
     for name in pictures:
         assert (path.parent / name).read_bytes()[:4] == b"\x89PNG"

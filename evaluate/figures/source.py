@@ -77,9 +77,6 @@ class Source:
             if self.has(row, f"{kind}.{key}"):
                 images = self.picture(row, f"{kind}.{key}")
                 made.append((key, sampler_label(row.label, key, titles), images))
-        if not made and self.has(row, kind):
-            # A run evaluated when every model had but one sampler.
-            made = [("prior", row.label, self.picture(row, kind))]
         return made
 
 
