@@ -16,8 +16,8 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from study.cli import MAX_SEED
 from study.errors import StudyError, one_line
+from study.pythae_bounds import PARTS, check_bounds
 
 MODELS = {
     "AEConfig": "AE",
@@ -26,13 +26,40 @@ MODELS = {
     "WAE_MMD_Config": "WAE_MMD",
     "VQVAEConfig": "VQVAE",
     "VAEGANConfig": "VAEGAN",
+    "Adversarial_AE_Config": "Adversarial_AE",
+    "BetaTCVAEConfig": "BetaTCVAE",
+    "CIWAEConfig": "CIWAE",
+    "DisentangledBetaVAEConfig": "DisentangledBetaVAE",
+    "FactorVAEConfig": "FactorVAE",
+    "HVAEConfig": "HVAE",
+    "INFOVAE_MMD_Config": "INFOVAE_MMD",
+    "IWAEConfig": "IWAE",
+    "MIWAEConfig": "MIWAE",
+    "MSSSIM_VAEConfig": "MSSSIM_VAE",
+    "PIWAEConfig": "PIWAE",
+    "PoincareVAEConfig": "PoincareVAE",
+    "RAE_GP_Config": "RAE_GP",
+    "RAE_L2_Config": "RAE_L2",
+    "RHVAEConfig": "RHVAE",
+    "SVAEConfig": "SVAE",
+    "VAE_IAF_Config": "VAE_IAF",
+    "VAE_LinNF_Config": "VAE_LinNF",
+    "VAMPConfig": "VAMP",
 }
 TRAINERS = {
     "BaseTrainerConfig": "BaseTrainer",
+    "AdversarialTrainerConfig": "AdversarialTrainer",
+    "CoupledOptimizerTrainerConfig": "CoupledOptimizerTrainer",
     "CoupledOptimizerAdversarialTrainerConfig": "CoupledOptimizerAdversarialTrainer",
 }
 # Which trainer a model needs, where it is not the BaseTrainer: `TrainingPipeline`'s own rule.
-TRAINER_OF = {"VAEGANConfig": "CoupledOptimizerAdversarialTrainerConfig"}
+TRAINER_OF = {
+    "VAEGANConfig": "CoupledOptimizerAdversarialTrainerConfig",
+    "Adversarial_AE_Config": "AdversarialTrainerConfig",
+    "FactorVAEConfig": "AdversarialTrainerConfig",
+    "RAE_L2_Config": "CoupledOptimizerTrainerConfig",
+    "PIWAEConfig": "CoupledOptimizerTrainerConfig",
+}
 # Trainers with several optimizers take these over from BaseTrainerConfig and never read them.
 OF_ONE_OPTIMIZER = (
     "learning_rate",
@@ -41,7 +68,6 @@ OF_ONE_OPTIMIZER = (
     "scheduler_cls",
     "scheduler_params",
 )
-_PARTS = ("encoder", "decoder", "autoencoder", "discriminator")
 
 # Keys that would be ignored here, and why.
 _ONE_PROCESS = "one process a run is what runs here"
@@ -60,24 +86,6 @@ PASTED = (None, -1, "nccl", "localhost", "12345")
 # Pythae reads these where a config leaves them out, and sets the MASTER ones: a cluster's
 # environment would start distributed training, or change what is recorded as the run's config.
 _ENVIRONMENT = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-# Pythae takes any number here and fails, or trains nothing, much later.
-AT_LEAST = {
-    "latent_dim": 1,
-    "num_epochs": 1,
-    "per_device_train_batch_size": 1,
-    "per_device_eval_batch_size": 1,
-    "steps_saving": 1,
-    "seed": 0,
-    "num_embeddings": 1,
-    "train_dataloader_num_workers": 0,
-    "eval_dataloader_num_workers": 0,
-}
-AT_MOST = {"seed": MAX_SEED}
-ABOVE_ZERO = (
-    "learning_rate",
-    *(f"{part}_learning_rate" for part in _PARTS),
-    "kernel_bandwidth",
-)
 # Left out of a resolved config: folders and ranks, and keys that Pythae writes into every
 # saved config and sets itself when it builds the model.
 UNRECORDED = (
@@ -88,6 +96,7 @@ UNRECORDED = (
     "uses_default_encoder",
     "uses_default_decoder",
     "uses_default_discriminator",
+    "uses_default_metric",
     "discriminator_input_dim",
 )
 
@@ -149,7 +158,7 @@ def check_section(kind: str, section: dict[str, Any], where: str) -> Any:
         if key in OURS and value not in PASTED:
             raise StudyError(f"{where}.{key}: leave it out, {OURS[key]}")
         _check_value(cls, key, value, where)
-        _check_size(key, value, where)
+        check_bounds(cls, key, value, where)
         _refuse_unread(cls, key, value, where)
     given = {key: value for key, value in given.items() if key not in OURS}
     if kind == "trainer":
@@ -158,25 +167,10 @@ def check_section(kind: str, section: dict[str, Any], where: str) -> Any:
         return _built(cls, given, where)
 
 
-def _check_size(key: str, value: Any, where: str) -> None:
-    if value is None:
-        return
-    if key in AT_LEAST and value < AT_LEAST[key]:
-        raise StudyError(f"{where}.{key}: at least {AT_LEAST[key]} is wanted, not {value}")
-    if key in AT_MOST and value > AT_MOST[key]:
-        raise StudyError(f"{where}.{key}: at most {AT_MOST[key]} is wanted, not {value}")
-    if key in ABOVE_ZERO and value <= 0:
-        raise StudyError(f"{where}.{key}: more than 0 is wanted, not {value}")
-    if key == "scales" and not value:
-        raise StudyError(f"{where}.{key}: at least one scale is wanted, or null for 1.0 alone")
-    if key.endswith("optimizer_cls") and value == "LBFGS":
-        raise StudyError(f"{where}.{key}: Pythae's trainers give no closure, which LBFGS needs")
-
-
 def optimized_parts(cls: type) -> list[str]:
     """The parts of a model for which a trainer's config class has an optimizer each, or none."""
     fields = {field.name for field in dataclasses.fields(cls)}
-    return [part for part in _PARTS if f"{part}_learning_rate" in fields]
+    return [part for part in PARTS if f"{part}_learning_rate" in fields]
 
 
 def _refuse_unread(cls: type, key: str, value: Any, where: str) -> None:
@@ -185,6 +179,8 @@ def _refuse_unread(cls: type, key: str, value: Any, where: str) -> None:
     if parts and key in OF_ONE_OPTIMIZER and value != getattr(cls(), key):
         instead = ", ".join(f"{part}_{key}" for part in parts)
         raise StudyError(f"{where}.{key}: {cls.__name__} does not read it; it has {instead}")
+    if parts and key == "amp" and value:
+        raise StudyError(f"{where}.{key}: {cls.__name__} does not read it; leave it out")
 
 
 @contextlib.contextmanager
@@ -237,7 +233,22 @@ def section_of(config: Any) -> dict[str, Any]:
 
 
 def is_variational(config: Any) -> bool:
-    """Whether the model of this config has an encoder that gives a mean and a log-variance."""
+    """Whether the model of this config draws its latent: its encoder gives a distribution."""
     from pythae.models import VAEConfig
 
     return isinstance(config, VAEConfig)
+
+
+def spread_of(config: Any) -> str | None:
+    """What a model's encoder gives beside `embedding`; None: nothing.
+
+    `log_covariance`, one value for each latent dimension; or `log_concentration`, one for an
+    image: how narrow a distribution on a sphere is, or a Riemannian normal in the Poincare ball.
+    """
+    one_value = (
+        config.name == "SVAEConfig"
+        or getattr(config, "posterior_distribution", None) == "riemannian_normal"
+    )
+    if one_value:
+        return "log_concentration"
+    return "log_covariance" if is_variational(config) else None

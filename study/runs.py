@@ -83,6 +83,33 @@ def _check_model(config: RunConfig, model: Any, file: Path) -> None:
             f"one number an image; name the layer whose features are compared (3 in the talk)"
         )
 
+    if model.name == "HVAEConfig" and model.reconstruction_loss == "bce":
+        raise StudyError(
+            f"{file}: model.reconstruction_loss: Pythae's HVAE takes a decoder's output for logits "
+            f"under bce, and the decoders here end in a Sigmoid; mse is meant"
+        )
+    if model.name == "PoincareVAEConfig" and model.latent_dim == 1:
+        for key in ("prior_distribution", "posterior_distribution"):
+            if getattr(model, key) == "riemannian_normal":
+                raise StudyError(
+                    f"{file}: model.{key}: a riemannian_normal needs a direction: a latent_dim of "
+                    f"at least 2 is wanted, or wrapped_normal"
+                )
+    if model.name == "RAE_L2_Config":
+        _check_weight_decay(config, model, file)
+
+
+def _check_weight_decay(config: RunConfig, model: Any, file: Path) -> None:
+    """RAE_L2's `reg_weight` becomes its decoder's weight decay: Pythae overwrites what is there."""
+    given = config.trainer.get("decoder_optimizer_params") or {}
+    if given.get("weight_decay", model.reg_weight) != model.reg_weight:
+        raise StudyError(
+            f"{file}: trainer.decoder_optimizer_params: Pythae puts model.reg_weight "
+            f"({model.reg_weight}) in place of weight_decay; leave it out"
+        )
+    decayed = {"decoder_optimizer_params": {**given, "weight_decay": model.reg_weight}}
+    check_section("trainer", config.trainer | decayed, f"{file}: trainer with model.reg_weight")
+
 
 def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
     if config.engine.latent_noise is not None and model.name not in _NOISELESS:

@@ -24,11 +24,14 @@ class LossMeter:
         self.images = 0
 
     def add(self, output: dict[str, Any], batch_size: int) -> None:
-        """Take in the scalar tensors of a model's output (means over a batch)."""
+        """Take in the losses and other scalar tensors of a model's output (means over a batch).
+
+        Losses of importance-weighted models come as one value a draw, and are averaged over them.
+        """
         self.images += batch_size
         for name, value in output.items():
-            if torch.is_tensor(value) and value.ndim == 0:
-                term = value.detach().double() * batch_size
+            if torch.is_tensor(value) and (value.ndim == 0 or name.endswith("loss")):
+                term = value.detach().double().mean() * batch_size
                 self.sums[name] = self.sums[name] + term if name in self.sums else term
 
     def means(self) -> dict[str, float]:
@@ -64,7 +67,9 @@ class HistoryCallback(TrainingCallback):
         # A plain function: the trainer deep-copies the model with its hooks at each improvement,
         # and copies of a function are the function itself.
         def see(module: Any, arguments: tuple, output: dict[str, Any]) -> None:
-            meters[module.training].add(output, len(arguments[0]["data"]))
+            # FactorVAE's losses are means over one half of a batch, whose places it names.
+            images = output.get("recon_x_indices", arguments[0]["data"])
+            meters[module.training].add(output, len(images))
             for observer in observers[module.training]:
                 observer.add(arguments[0], output)
 

@@ -1,5 +1,6 @@
 """Train one run into its directory, and open a trained one again."""
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from study.runs import Run, parse_run
 from study.tracking import Tracker, run_job
 from train.dataset import ImageDataset
 from train.history import HistoryCallback, learning_rates
-from train.models import build_model
+from train.models import build_model, load_weights
 from train.trainer import BarCallback, RunPipeline, final_model_aside, quiet_pythae
 
 
@@ -49,7 +50,9 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
 def _train(
     run: Run, model: Any, dataset: Dataset, directory: RunDirectory, tracker: Tracker
 ) -> None:
-    run.trainer.output_dir = str(directory.path)
+    # Pythae writes into it: RAE_L2's weight decay, say. The run stays what was recorded.
+    trainer = copy.deepcopy(run.trainer)
+    trainer.output_dir = str(directory.path)
     bar = BarCallback(directory.path.as_posix())
     history = HistoryCallback(directory.history, tracker.log_epoch)
     callbacks = [history, bar]
@@ -57,7 +60,7 @@ def _train(
     started = time.perf_counter()
     try:
         data = {split: ImageDataset(dataset.path(split)) for split in _splits(run, dataset)}
-        pipeline = RunPipeline(model=model, training_config=run.trainer)
+        pipeline = RunPipeline(model=model, training_config=trainer)
         history.rates = lambda: learning_rates(pipeline.trainer)
         pipeline(data["train"], data.get("eval"), callbacks)
     except Exception as error:
@@ -96,23 +99,40 @@ def run_identity(run: Run, dataset: Dataset) -> dict[str, Any]:
     return {"config": run.with_shape(dataset.shape).resolved(), "data": data}
 
 
-def check_last_batches(run: Run, dataset: Dataset) -> None:
-    """StudyError where a last batch of one image cannot be trained or judged on.
+# Of their batches, Pythae divides by N - 1 (unbiased MMD², stratified weights) or takes halves.
+_AT_LEAST_TWO = ("WAE_MMD_Config", "INFOVAE_MMD_Config", "BetaTCVAEConfig", "FactorVAEConfig")
 
-    BatchNorm takes no variance of one value, and the unbiased MMD² divides by N - 1.
-    """
+
+def smallest_batches(run: Run) -> dict[str, int]:
+    """How many images a batch of each split must have at least for this run's model."""
     normed = run.config.networks.name not in ("mlp", "convnet56")
-    unbiased = run.model.name == "WAE_MMD_Config" and run.config.engine.mmd_sigmas is None
-    for split, hurts in (("train", normed or unbiased), ("eval", unbiased)):
+    biased = run.config.engine.mmd_sigmas is not None or not getattr(run.model, "use_mss", True)
+    least = 2 if run.model.name in _AT_LEAST_TWO and not biased else 1
+    # BatchNorm takes no variance of one value; it is used in training alone.
+    halved = run.model.name == "FactorVAEConfig"
+    return {"train": max(least, (4 if halved else 2) if normed else 1), "eval": least}
+
+
+def check_last_batches(run: Run, dataset: Dataset) -> None:
+    """StudyError where a last batch of few images cannot be trained or judged on."""
+    for split, least in smallest_batches(run).items():
         if split not in dataset.splits():
             continue
         key = f"per_device_{split}_batch_size"
-        size = getattr(run.trainer, key)
-        if hurts and (size == 1 or dataset.count(split) % size == 1):
+        size, count = getattr(run.trainer, key), dataset.count(split)
+        last = count % size or size
+        if last < least:
+            images = "one image" if last == 1 else f"{last} images"
             raise StudyError(
-                f"{run.file}: trainer.{key}: {size} leaves one image for the last batch of "
-                f"{dataset.count(split):,}, which this model cannot take; choose another size"
+                f"{run.file}: trainer.{key}: {size} leaves {images} for the last batch of "
+                f"{count:,}, which this model cannot take; choose another size"
             )
+    pseudo_inputs = getattr(run.model, "number_components", None)
+    if pseudo_inputs == 1 and smallest_batches(run)["train"] > 1:
+        raise StudyError(
+            f"{run.file}: model.number_components: at least 2 are wanted with "
+            f"{run.config.networks.name}, whose BatchNorm takes no variance of one pseudo-input"
+        )
 
 
 def _built(run: Run) -> Any:
@@ -149,8 +169,7 @@ def load_trained(out: Path) -> tuple[Run, Any]:
     model = build_model(run)
     weights = directory.final_model / "model.pt"
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)["model_state_dict"]
-        model.load_state_dict(state)
+        load_weights(model, torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:
         raise StudyError(f"{weights}: cannot be loaded: {one_line(error)}") from None
     return run, model.eval()

@@ -7,16 +7,21 @@ Optimisation, data order and the choice of the best model are upstream's.
 
 import logging
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 from pythae.models.base.base_utils import ModelOutput
 from pythae.pipelines import TrainingPipeline
 from pythae.trainers import (
+    AdversarialTrainer,
+    AdversarialTrainerConfig,
     BaseTrainer,
     BaseTrainerConfig,
     CoupledOptimizerAdversarialTrainer,
     CoupledOptimizerAdversarialTrainerConfig,
+    CoupledOptimizerTrainer,
+    CoupledOptimizerTrainerConfig,
 )
 from pythae.trainers.training_callbacks import CallbackHandler, TrainingCallback
 from torch.utils.data import Dataset
@@ -102,6 +107,14 @@ class RunTrainer(RunDirectoryMixin, BaseTrainer):
     """Pythae's `BaseTrainer` in a run directory."""
 
 
+class RunAdversarialTrainer(RunDirectoryMixin, AdversarialTrainer):
+    """Pythae's trainer of Adversarial_AE and FactorVAE in a run directory."""
+
+
+class RunCoupledTrainer(RunDirectoryMixin, CoupledOptimizerTrainer):
+    """Pythae's trainer of RAE_L2 and PIWAE in a run directory."""
+
+
 class RunCoupledAdversarialTrainer(RunDirectoryMixin, CoupledOptimizerAdversarialTrainer):
     """Pythae's trainer of VAEGAN in a run directory."""
 
@@ -116,6 +129,8 @@ class RunCoupledAdversarialTrainer(RunDirectoryMixin, CoupledOptimizerAdversaria
 
 TRAINERS = {
     BaseTrainerConfig: RunTrainer,
+    AdversarialTrainerConfig: RunAdversarialTrainer,
+    CoupledOptimizerTrainerConfig: RunCoupledTrainer,
     CoupledOptimizerAdversarialTrainerConfig: RunCoupledAdversarialTrainer,
 }
 
@@ -140,7 +155,13 @@ class RunPipeline(TrainingPipeline):
 
 
 def quiet_pythae() -> None:
-    """Turn off Pythae's console logging: each of its modules prints to stderr on its own."""
+    """Turn off Pythae's console logging: each of its modules prints to stderr on its own.
+
+    Its warnings too: networks that do not fit are refused before, and the rest is of how Pythae
+    calls torch (SVAE's and PoincareVAE's distributions).
+    """
+    warnings.filterwarnings("ignore", module="pythae")
+    warnings.filterwarnings("ignore", message=".*'pythae")  # torch's, of Pythae's distributions
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith("pythae") and isinstance(logger, logging.Logger):
             logger.handlers.clear()

@@ -1,8 +1,11 @@
 """Pythae models of a run: Pythae's own, or ours where `engine` asks for what Pythae lacks."""
 
+import warnings
 from typing import Any
 
 from pythae import models as pythae_models
+from pythae.models import RHVAE
+from pythae.models.rhvae.rhvae_utils import create_inverse_metric, create_metric
 
 from study.errors import StudyError
 from study.pythae_json import MODELS
@@ -20,6 +23,8 @@ def build_model(run: Run) -> Any:
     """
     parts = build_networks(run.config.networks, run.model, str(run.file))
     name = MODELS[run.model.name]
+    if name == "MSSSIM_VAE":
+        _check_window(run)
     engine = run.config.engine
     extra: dict[str, Any] = {}
     cls = getattr(pythae_models, name)
@@ -32,7 +37,27 @@ def build_model(run: Run) -> Any:
         extra["latent_noise"] = engine.latent_noise or 0.0
         if engine.mmd_sigmas is not None:
             extra["mmd_sigmas"] = engine.mmd_sigmas
-    return cls(run.model, encoder=parts.encoder, decoder=parts.decoder, **extra)
+    with warnings.catch_warnings():
+        # On what an encoder of the user's must give; ours give it (`spread_of`).
+        warnings.filterwarnings("ignore", module="pythae")
+        return cls(run.model, encoder=parts.encoder, decoder=parts.decoder, **extra)
+
+
+def load_weights(model: Any, saved: dict[str, Any]) -> None:
+    """Fill a model that `build_model` made with what Pythae's `save` wrote into `model.pt`."""
+    model.load_state_dict(saved["model_state_dict"])
+    if isinstance(model, RHVAE):
+        # Its metric is made of the training images' latents, which are no parameters.
+        model.M_tens, model.centroids_tens = saved["M"], saved["centroids"]
+        model.G, model.G_inv = create_metric(model), create_inverse_metric(model)
+
+
+def _check_window(run: Run) -> None:
+    window, side = run.model.window_size, min(run.model.input_dim[1:])
+    if window > side:
+        raise StudyError(
+            f"{run.file}: model.window_size: {window} is wider than the images, of {side} pixels"
+        )
 
 
 def _discriminator(run: Run, parts: Parts) -> Any:

@@ -9,7 +9,7 @@ from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder
 from pythae.models.nn.default_architectures import Discriminator_MLP
 
 from study.errors import StudyError
-from study.pythae_json import is_variational
+from study.pythae_json import spread_of
 from study.schema import ConvGrid, ConvNet, Mlp, PlainConv
 from train.networks import convnet, mlp, plain
 
@@ -37,7 +37,7 @@ def _convnet(networks: ConvNet, model: Any, where: str) -> Parts:
     _check_side(networks, layout.side, model, where)
     image = {"channels": model.input_dim[0], "width": networks.width}
     sizes = image | {"latent_dim": model.latent_dim}
-    encoder = convnet.ConvEncoder(layout, variational=is_variational(model), **sizes)
+    encoder = convnet.ConvEncoder(layout, spread=spread_of(model), **sizes)
     decoder = convnet.ConvDecoder(layout, **sizes)
     return Parts(encoder, decoder, lambda: convnet.ConvDiscriminator(layout, **image))
 
@@ -61,7 +61,7 @@ def _plain(networks: PlainConv, model: Any, where: str) -> Parts:
         "latent_dim": model.latent_dim,
         "width": networks.width,
     }
-    encoder = plain.PlainEncoder(variational=is_variational(model), **sizes)
+    encoder = plain.PlainEncoder(spread=spread_of(model), **sizes)
     return Parts(encoder, plain.PlainDecoder(**sizes))
 
 
@@ -71,7 +71,7 @@ def _mlp(networks: Mlp, model: Any, where: str) -> Parts:
         "latent_dim": model.latent_dim,
         "dropout": networks.dropout,
     }
-    encoder = mlp.MlpEncoder(widths=networks.encoder, variational=is_variational(model), **sizes)
+    encoder = mlp.MlpEncoder(widths=networks.encoder, spread=spread_of(model), **sizes)
     # Pythae's own, which it would make itself if it were given none.
     image = SimpleNamespace(discriminator_input_dim=tuple(model.input_dim))
     decoder = mlp.MlpDecoder(widths=networks.decoder, **sizes)
@@ -90,9 +90,9 @@ def build_networks(networks: Any, model: Any, where: str) -> Parts:
     """The networks of a run, weights drawn from torch's global generator.
 
     `model` is Pythae's model config with `input_dim` set. The encoder maps B x C x H x W in [0, 1]
-    to `embedding` (B x latent_dim; B x latent_dim x S x S for a grid) and, for a variational
-    model, `log_covariance` of that shape; the decoder maps an embedding to `reconstruction`
-    (B x C x H x W, in (0, 1)). StudyError where the networks do not fit the images; it begins
-    with `where`.
+    to `embedding` (B x latent_dim; B x latent_dim x S x S for a grid) and, where the model asks for
+    it (`spread_of`), `log_covariance` (B x latent_dim) or `log_concentration` (B x 1); the decoder
+    maps an embedding to `reconstruction` (B x C x H x W, in (0, 1)). StudyError where the networks
+    do not fit the images; it begins with `where`.
     """
     return BUILDERS[type(networks)](networks, model, where)

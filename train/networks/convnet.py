@@ -131,7 +131,7 @@ class ConvEncoder(BaseEncoder):
     """Four times Conv 4x4 stride 2, BatchNorm, ReLU (width 1, 2, 4, 8 x `width`), then Linear."""
 
     def __init__(
-        self, layout: Layout, channels: int, latent_dim: int, width: int, variational: bool
+        self, layout: Layout, channels: int, latent_dim: int, width: int, spread: str | None
     ) -> None:
         BaseEncoder.__init__(self)
         self.input_dim = (channels, layout.side, layout.side)
@@ -140,11 +140,13 @@ class ConvEncoder(BaseEncoder):
         self.depth = len(self.layers)
         features = 8 * width * layout.encoder_side**2
         self.embedding = nn.Linear(features, latent_dim)
-        if variational:
+        if spread == "log_covariance":
             self.log_var = nn.Linear(features, latent_dim)
+        elif spread == "log_concentration":
+            self.log_concentration = nn.Linear(features, 1)
 
     def forward(self, x: torch.Tensor, output_layer_levels: list[int] | None = None):
-        """B x C x H x W -> `embedding` and, if variational, `log_covariance` (B x latent_dim).
+        """B x C x H x W -> `embedding` and what `spread` names.
 
         With `output_layer_levels` also `embedding_layer_i`, the output of layer i (from 1).
         """
@@ -158,6 +160,8 @@ class ConvEncoder(BaseEncoder):
                 output["embedding"] = self.embedding(features)
                 if hasattr(self, "log_var"):
                     output["log_covariance"] = self.log_var(features)
+                if hasattr(self, "log_concentration"):
+                    output["log_concentration"] = self.log_concentration(features)
         return output
 
 

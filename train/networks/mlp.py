@@ -31,24 +31,28 @@ class MlpEncoder(BaseEncoder):
         latent_dim: int,
         widths: list[int],
         dropout: float,
-        variational: bool,
+        spread: str | None,
     ) -> None:
         BaseEncoder.__init__(self)
         self.input_dim = input_dim
         self.latent_dim = latent_dim
         self.layers = _hidden([math.prod(input_dim), *widths], dropout)
         self.embedding = nn.Linear(widths[-1], latent_dim)
-        if variational:
+        if spread == "log_covariance":
             self.log_var = nn.Linear(widths[-1], latent_dim)
+        elif spread == "log_concentration":
+            self.log_concentration = nn.Linear(widths[-1], 1)
 
     def forward(self, x: torch.Tensor):
-        """B x C x H x W -> `embedding` and, if variational, `log_covariance` (B x latent_dim)."""
+        """B x C x H x W -> `embedding` and what `spread` names."""
         out = x.reshape(x.shape[0], -1)
         for layer in self.layers:
             out = layer(out)
         output = ModelOutput(embedding=self.embedding(out))
         if hasattr(self, "log_var"):
             output["log_covariance"] = self.log_var(out)
+        if hasattr(self, "log_concentration"):
+            output["log_concentration"] = self.log_concentration(out)
         return output
 
 

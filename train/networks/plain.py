@@ -22,7 +22,7 @@ INNER = SIDE // 8
 class PlainEncoder(BaseEncoder):
     """Three times Conv 4x4 stride 2, ReLU (1, 2, 4 x `width` channels), then Linear."""
 
-    def __init__(self, channels: int, latent_dim: int, width: int, variational: bool) -> None:
+    def __init__(self, channels: int, latent_dim: int, width: int, spread: str | None) -> None:
         BaseEncoder.__init__(self)
         self.input_dim = (channels, SIDE, SIDE)
         self.latent_dim = latent_dim
@@ -33,17 +33,21 @@ class PlainEncoder(BaseEncoder):
         )
         features = 4 * width * INNER**2
         self.embedding = nn.Linear(features, latent_dim)
-        if variational:
+        if spread == "log_covariance":
             self.log_var = nn.Linear(features, latent_dim)
+        elif spread == "log_concentration":
+            self.log_concentration = nn.Linear(features, 1)
 
     def forward(self, x: torch.Tensor):
-        """B x C x 56 x 56 -> `embedding` and, if variational, `log_covariance` (B x latent_dim)."""
+        """B x C x 56 x 56 -> `embedding` and what `spread` names."""
         for layer in self.layers:
             x = layer(x)
         features = x.reshape(x.shape[0], -1)
         output = ModelOutput(embedding=self.embedding(features))
         if hasattr(self, "log_var"):
             output["log_covariance"] = self.log_var(features)
+        if hasattr(self, "log_concentration"):
+            output["log_concentration"] = self.log_concentration(features)
         return output
 
 
