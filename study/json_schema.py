@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from study import pythae_json
+from study import pythae_bounds, pythae_json
 from study.clusters import ClusterConfig
 from study.expansion import set_by_the_study
 from study.schema import RunConfig, StudyConfig
@@ -82,14 +82,15 @@ def _documented(cls: type) -> dict[str, str]:
     return found
 
 
-def _limits(key: str) -> Schema:
-    """What `pythae_json` asks of a key beside its type. It holds for numbers; null passes it."""
+def _limits(cls: type, key: str) -> Schema:
+    """What `check_bounds` asks of a key beside its type. It holds for numbers; null passes it."""
     limits: Schema = {}
-    if key in pythae_json.AT_LEAST:
-        limits["minimum"] = pythae_json.AT_LEAST[key]
-    if key in pythae_json.AT_MOST:
-        limits["maximum"] = pythae_json.AT_MOST[key]
-    if key in pythae_json.ABOVE_ZERO:
+    least, most, _ = pythae_bounds.limits(cls, key)
+    if least is not None:
+        limits["minimum"] = least
+    if most is not None:
+        limits["maximum"] = most
+    if key in pythae_bounds.ABOVE_ZERO:
         limits["exclusiveMinimum"] = 0
     if key == "scales":
         limits["minItems"] = 1
@@ -109,12 +110,15 @@ def _pythae_field(cls: type, field: dataclasses.Field) -> Schema:
         return made | {"enum": list(pythae_json.PASTED), "deprecated": True, "description": why}
     if key in pythae_json.UNRECORDED:
         return made | {"deprecated": True, "description": "Leave it out: Pythae sets it itself."}
+    if why := pythae_bounds.UNREAD.get((cls.__name__, key)):
+        why = f"Leave it out: {why}."
+        return made | {"enum": [default], "deprecated": True, "description": why}
     if described := _documented(cls).get(key):
         made["description"] = described
     if key in pythae_json.OF_ONE_OPTIMIZER and pythae_json.optimized_parts(cls):
         why = "Leave it out: each part has an optimizer of its own."
         return made | {"enum": [default], "deprecated": True, "description": why}
-    return made | _limits(key) | {"default": default}
+    return made | _limits(cls, key) | {"default": default}
 
 
 def _pythae_class(kind: str, name: str) -> Schema:

@@ -56,14 +56,22 @@ UNREAD = {
 }
 
 
+def limits(config: type, key: str) -> tuple[float | None, float | None, str]:
+    """The smallest and the largest value of a config's key (None: any), and why if it says so."""
+    least, most, why = OF_CONFIG.get((config.__name__, key), (None, None, ""))
+    return (
+        AT_LEAST.get(key) if least is None else least,
+        AT_MOST.get(key) if most is None else most,
+        why,
+    )
+
+
 def check_bounds(config: type, key: str, value: Any, where: str) -> None:
     """StudyError, beginning with `where`, for a value of a Pythae config that ends badly."""
     if value is None:
         return
-    least, most, why = OF_CONFIG.get((config.__name__, key), (None, None, ""))
+    least, most, why = limits(config, key)
     reason = f": {why}" if why else ""
-    least = AT_LEAST.get(key) if least is None else least
-    most = AT_MOST.get(key) if most is None else most
     if least is not None and value < least:
         raise StudyError(f"{where}.{key}: at least {least} is wanted, not {value}{reason}")
     if most is not None and value > most:
