@@ -1,8 +1,8 @@
 """What evaluation asks of a model's latents, and how each kind of model answers.
 
-A model's kind is that of its Pythae config class, or of the nearest class above it (`KINDS`). A
-further kind is a subclass of `Latents` and a line in `KINDS`: metrics follow from what its
-`Encoded` holds (a `posterior`: KL, ELBO and the columns as published; `codes`: the codebook's).
+A model's kind is in `evaluate.kinds`. A further kind is a subclass of `Latents` and a line there:
+metrics follow from what its `Encoded` holds (a `posterior`: KL, ELBO and the columns as published;
+`codes`: the codebook's).
 """
 
 from collections.abc import Callable, Iterable
@@ -231,19 +231,3 @@ def draw_codes(u: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
     total = float(cumulative[-1])
     # Rounding may take the largest u to the total itself, where no code is.
     return np.searchsorted(cumulative, np.minimum(u * total, np.nextafter(total, 0)), side="right")
-
-
-# By the names of Pythae's config classes.
-KINDS: dict[str, type[Latents]] = {
-    "AEConfig": Latents,
-    "VAEConfig": GaussianLatents,
-    "VQVAEConfig": QuantisedLatents,
-}
-
-
-def latents_of(model: Any) -> Latents:
-    """The latents of a trained model, by the nearest class of its config in `KINDS`."""
-    for cls in type(model.model_config).__mro__:
-        if cls.__name__ in KINDS:
-            return KINDS[cls.__name__](model)
-    raise TypeError(f"{type(model.model_config).__name__}: no kind of latents is known for it")

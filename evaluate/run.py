@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from evaluate.generate import Generation, generate, to_bytes
-from evaluate.latents import Latents, latents_of
+from evaluate.kinds import latents_of
+from evaluate.latents import Latents
 from evaluate.measure import Meter, Result, batches, measure
 from evaluate.mirror import mirror_evaluation
 from evaluate.perceptual import Perceptual, check_required, lacking, perceptual

@@ -5,7 +5,8 @@ import pytest
 import torch
 from pythae.models import VAE, VQVAE, VAEConfig, VQVAEConfig
 
-from evaluate.latents import KINDS, Latents, Noise, draw_codes, latents_of
+from evaluate.kinds import KINDS, latents_of
+from evaluate.latents import Latents, Noise, draw_codes
 from study.schema import ConvGrid, Mlp
 from train.networks import build_networks
 
