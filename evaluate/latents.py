@@ -14,16 +14,21 @@ import torch
 
 from evaluate.metrics.kl import kl
 
+# What draws are for. Each has a stream of its own: were the draw from a sample's posterior the one
+# that the sample was made of, it would lead back to the sample.
+SAMPLES, COMPONENTS, POSTERIOR = range(3)
+
 
 class Noise:
     """Random draws in image order, the same whatever the batch size or the device.
 
     numpy's generator fills an array value after value, so ten draws of one image are the draws
-    of a batch of ten; torch's generators do not promise that.
+    of a batch of ten; torch's generators do not promise that. Streams of one seed (`SAMPLES` and
+    its like) are independent of each other.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.generator = np.random.default_rng(seed)
+    def __init__(self, seed: int, stream: int) -> None:
+        self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
 
     def draw(self, *shape: int) -> torch.Tensor:
         """float32 N(0, 1) of `shape`, images first."""
@@ -109,7 +114,7 @@ class Latents:
         same draws whatever their own seed: what differs between them is the models'.
         """
         shape = self._embedding_shape()
-        noise = Noise(0)
+        noise = Noise(0, SAMPLES)
         return [
             Sampler(
                 "prior",
@@ -211,7 +216,7 @@ class QuantisedLatents(Latents):
     def _sampler(
         self, key: str, title: str, definition: str, counts: torch.Tensor, shape: tuple[int, ...]
     ) -> Sampler:
-        noise = Noise(0)
+        noise = Noise(0, SAMPLES)
         cumulative = counts.cumsum(1).numpy()
         positions = shape[0] if len(shape) == 1 else shape[1] * shape[2]
         per_row = positions // len(cumulative)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluate.latents import Encoded, Latents, Noise
+from evaluate.latents import POSTERIOR, Encoded, Latents, Noise
 from evaluate.metrics.bce import bce
 from evaluate.metrics.codebook import perplexity, usage
 from evaluate.metrics.diversity import Diversity
@@ -43,7 +43,7 @@ class Meter:
         self.latents = latents
         self.how = how
         self.lpips = lpips
-        self.noise = Noise(seed)
+        self.noise = Noise(seed, POSTERIOR)
 
     def measure(self, x: torch.Tensor) -> Measured:
         """Every metric that is defined for the model; RunFailed if one is not finite."""

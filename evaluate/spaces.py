@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pythae.models import VAE_IAF
 
-from evaluate.latents import Encoded, GaussianLatents, Latents, Noise, Sampler
+from evaluate.latents import COMPONENTS, Encoded, GaussianLatents, Latents, Noise, Sampler
 
 
 class AdversarialLatents(GaussianLatents):
@@ -75,7 +75,7 @@ class BallLatents(Latents):
         config = self.model.model_config
         # Pythae names it log-variance and takes its exponential for the standard deviation.
         scale = float(self.model._pz_logvar.exp())
-        radii = Noise(1)
+        radii = Noise(0, COMPONENTS)
 
         def draw(count: int) -> torch.Tensor:
             vectors = normal.draw(count)
@@ -127,7 +127,7 @@ class VampLatents(Latents):
         pseudo_inputs = model.pseudo_inputs(model.idle_input.to(self.device)).reshape(shape)
         q = model.encoder(pseudo_inputs)
         mean, std = q["embedding"], torch.exp(0.5 * q["log_covariance"])
-        choice = Noise(1)
+        choice = Noise(0, COMPONENTS)
 
         def draw(count: int) -> torch.Tensor:
             component = (choice.uniform(count) * len(mean)).astype(np.int64)

@@ -13,8 +13,9 @@ from study.lock import Busy
 from study.overrides import flatten
 
 FORMAT = 1
-# Of metrics.json. An older one is not read: its run is measured anew.
-METRICS_FORMAT = 2
+# Of metrics.json, and of how its numbers come about. An older one is not read: its run is measured
+# anew.
+METRICS_FORMAT = 3
 # Sections of the config that may change without its being another run.
 EVALUATION, TRACKING = NO_IDENTITY = ("evaluation", "tracking")
 # What a run leaves in its directory, run.json apart: the only things that are ever deleted there.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluate.latents import Noise
+from evaluate.latents import POSTERIOR, Noise
 from evaluate.metrics.elbo import bernoulli_log_likelihood, gaussian_log_likelihood
 from evaluate.metrics.kl import kl
 from evaluate.registry import GENERATION_KEYS, KEYS, metrics_for
@@ -51,8 +51,8 @@ def test_batch_size_changes_no_number(batch_size: int, vae: Path, data: Path) ->
 
 
 def test_noise_is_the_same_in_any_portions() -> None:
-    whole = Noise(3).draw(10, 2, 5)
-    parts = Noise(3)
+    whole = Noise(3, POSTERIOR).draw(10, 2, 5)
+    parts = Noise(3, POSTERIOR)
     pieces = torch.cat([parts.draw(n, 2, 5) for n in (1, 6, 3)])
     assert torch.equal(whole, pieces)
 
@@ -66,7 +66,7 @@ def test_numbers_follow_from_the_model(vae: Path, data: Path) -> None:
     x = torch.from_numpy(np.array(open_dataset(data, "tiny").images("eval"))).float() / 255
     q = model.encoder(x)
     divergence = kl(q.embedding, q.log_covariance)
-    draws = Noise(run.seed).draw(25, 3, 3)
+    draws = Noise(run.seed, POSTERIOR).draw(25, 3, 3)
     log_likelihoods = [
         bernoulli_log_likelihood(
             x,

@@ -9,8 +9,12 @@ import pytest
 import torch
 from scipy import ndimage, spatial, stats
 
-from evaluate.latents import Noise
+from evaluate.generate import generate
+from evaluate.kinds import latents_of
+from evaluate.latents import POSTERIOR, SAMPLES, Noise
+from evaluate.measure import Meter, Result
 from evaluate.metrics.kl import kl
+from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
 from evaluate.registry import metrics_for
 from evaluate.run import evaluate_run, up_to_date
@@ -19,7 +23,7 @@ from study.datasets import open_dataset
 from study.jsonfile import read_json_object
 from study.rundir import METRICS_FORMAT, RunDirectory
 from study.runs import load_run
-from study.schema import GaussianLikelihood
+from study.schema import Evaluation, GaussianLikelihood
 from tests import made
 from tests.training import train
 from train.run import load_trained, run_identity
@@ -60,7 +64,7 @@ def test_self_reconstruction_follows_from_the_model(beta_vae: Path, data: Path) 
     prior = entry["generations"]["prior"]
     assert (prior["title"], prior["samples"]) == ("z ~ N(0, I)", 20)
     run, model = load_trained(beta_vae)
-    s = model.decoder(Noise(0).draw(20, 3)).reconstruction
+    s = model.decoder(Noise(0, SAMPLES).draw(20, 3)).reconstruction
     q = model.encoder(s)
     again = model.decoder(q.embedding).reconstruction
     got = per_image(beta_vae)
@@ -68,7 +72,7 @@ def test_self_reconstruction_follows_from_the_model(beta_vae: Path, data: Path) 
     np.testing.assert_allclose(got["generations.prior.MSE"], mse, rtol=1e-4)
     divergence = kl(q.embedding, q.log_covariance)
     np.testing.assert_allclose(got["generations.prior.KL"], divergence, rtol=1e-4, atol=1e-6)
-    z = q.embedding + (0.5 * q.log_covariance).exp() * Noise(run.seed).draw(20, 3)
+    z = q.embedding + (0.5 * q.log_covariance).exp() * Noise(run.seed, POSTERIOR).draw(20, 3)
     error = (s - model.decoder(z).reconstruction).pow(2).sum((1, 2, 3)) / 2
     elbo = -error - 392 * np.log(2 * np.pi) - divergence
     np.testing.assert_allclose(got["generations.prior.ELBO"], elbo, rtol=1e-5)
@@ -85,10 +89,27 @@ def test_self_reconstruction_follows_from_the_model(beta_vae: Path, data: Path) 
 
 
 @torch.no_grad()
+def test_posterior_is_not_drawn_with_the_draw_of_the_sample(beta_vae: Path, data: Path) -> None:
+    """Of a collapsed model, whose posterior is the prior, two draws are two unrelated images."""
+    model = load_trained(beta_vae)[1]
+    for layer in (model.encoder.embedding, model.encoder.log_var):
+        layer.weight.zero_(), layer.bias.zero_()
+    how = Evaluation(lpips=[])
+    for seed in range(4):
+        meter = Meter(latents_of(model), how, Perceptual(), seed)
+        (sampler,) = meter.latents.samplers([])
+        result = generate(meter, sampler, Result({}, {}, 1.0, 1.0), 400, 50, 1, "").result
+        assert result.per_image["KL"].max() == 0
+        unrelated = 784 * result.per_split["diversity"] ** 2 / 2
+        got = result.per_image["BCE (as published)"].mean()
+        assert got == pytest.approx(unrelated, rel=0.2)
+
+
+@torch.no_grad()
 def test_diversity_and_sharpness_are_relative_to_the_data(beta_vae: Path, data: Path) -> None:
     metrics = evaluate_run(beta_vae, data)["generations"]["prior"]["metrics"]
     model = load_trained(beta_vae)[1]
-    s = model.decoder(Noise(0).draw(20, 3)).reconstruction.double().numpy()
+    s = model.decoder(Noise(0, SAMPLES).draw(20, 3)).reconstruction.double().numpy()
     x = unit(data).double().numpy()
 
     def distance(images: np.ndarray) -> float:
@@ -214,7 +235,7 @@ def test_as_published_takes_a_sampled_z(beta_vae: Path, data: Path) -> None:
     run, model = load_trained(beta_vae)
     x = unit(data)
     q = model.encoder(x)
-    z = q.embedding + (0.5 * q.log_covariance).exp() * Noise(run.seed).draw(25, 3)
+    z = q.embedding + (0.5 * q.log_covariance).exp() * Noise(run.seed, POSTERIOR).draw(25, 3)
     error = (x - model.decoder(z).reconstruction).pow(2).sum((1, 2, 3)) / 2
     got = per_image(beta_vae)
     np.testing.assert_allclose(got["BCE (as published)"], error, rtol=1e-4)

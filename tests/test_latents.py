@@ -6,7 +6,7 @@ import torch
 from pythae.models import VAE, VQVAE, VAEConfig, VQVAEConfig
 
 from evaluate.kinds import KINDS, latents_of
-from evaluate.latents import Latents, Noise, draw_codes
+from evaluate.latents import POSTERIOR, SAMPLES, Latents, Noise, draw_codes
 from study.schema import ConvGrid, Mlp
 from train.networks import build_networks
 
@@ -143,7 +143,7 @@ def test_prior_is_standard_normal_of_the_latents_shape() -> None:
     model = VAE(VAEConfig(input_dim=SHAPE, latent_dim=5)).eval()
     (prior,) = latents_of(model).samplers(iter(()))
     assert prior.key == "prior" and prior.title == "z ~ N(0, I)"
-    assert torch.equal(prior.draw(3), Noise(0).draw(3, 5))
+    assert torch.equal(prior.draw(3), Noise(0, SAMPLES).draw(3, 5))
     assert prior.draw(2).shape == (2, 5)
 
 
@@ -153,7 +153,7 @@ def test_posterior_of_a_vae() -> None:
     encoded = latents_of(model).encode(x)
     output = model.encoder(x)
     assert torch.equal(encoded.z, output.embedding) and encoded.codes is None
-    draw = Noise(1).draw(9, 5)
+    draw = Noise(1, POSTERIOR).draw(9, 5)
     want = output.embedding + (0.5 * output.log_covariance).exp() * draw
     torch.testing.assert_close(encoded.posterior.sample(draw), want)
 

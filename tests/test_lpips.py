@@ -235,7 +235,7 @@ def test_weights_that_come_later_are_used(trunks, made_trunks, tmp_path, data, m
 
 
 def test_run_is_measured_on_the_means_and_as_published_on_a_draw(trunks, tmp_path, data) -> None:
-    from evaluate.latents import Noise
+    from evaluate.latents import POSTERIOR, Noise
     from study.datasets import open_dataset
     from train.run import load_trained
 
@@ -244,7 +244,10 @@ def test_run_is_measured_on_the_means_and_as_published_on_a_draw(trunks, tmp_pat
     run, model = load_trained(out)
     x = torch.from_numpy(np.array(open_dataset(data, "tiny").images("eval"))).float() / 255
     q = model.encoder(x)
-    z = q.embedding + (0.5 * q.log_covariance).exp() * Noise(run.seed).draw(25, 1, 3)[:, 0]
+    z = (
+        q.embedding
+        + (0.5 * q.log_covariance).exp() * Noise(run.seed, POSTERIOR).draw(25, 1, 3)[:, 0]
+    )
     mean, drawn = (model.decoder(at).reconstruction.detach() for at in (q.embedding, z))
     rgb, mean, drawn = (image.repeat(1, 3, 1, 1) for image in (x, mean, drawn))
     net = trunks["vgg"].requires_grad_(False)
