@@ -141,8 +141,11 @@ def _reasons(table: Table) -> list[str]:
 
 
 def footnotes(table: Table) -> list[str]:
-    """A line for each column: what it is, its unit, settings, package; samplers before them."""
+    """A line for each column: what it is, its unit, settings, package; before them how samples
+    and reconstructions are made."""
     notes = [f"Samples, {how}." for how in table.sampling]
+    if table.reconstruction:
+        notes.append(f"Reconstructions: {table.reconstruction}.")
     for column in table.columns:
         if not column.definition:  # nowhere measured: the note under the table says why
             continue

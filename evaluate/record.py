@@ -62,6 +62,6 @@ def _gather_cell(
     if directory.trained and directory.evaluated(split):
         entry = directory.measured_splits()[split]
         gathered["evaluation_code"] = entry["code"]
-        for key in ("images", "metrics", "missing", "generations"):
+        for key in ("images", "reconstruction", "metrics", "missing", "generations"):
             gathered[key] = entry[key]
     return gathered

@@ -29,6 +29,12 @@ from study.schema import Evaluation, validate
 from train.dataset import to_unit
 from train.run import load_trained
 
+# Of which z, in words, for what is published.
+RECONSTRUCTION = (
+    "of the posterior's mean, where a model has a posterior; for ELBO and columns as published, "
+    "of z drawn from it"
+)
+
 
 def evaluate_run(
     out: Path,
@@ -142,7 +148,7 @@ def _entry(
         "images": len(result.per_image["MSE"]),
         "subset": dataset.subset,
         "data_sha256": dataset.hashes()[split],
-        "reconstruction": "z = posterior mean; ELBO and columns as published: z sampled",
+        "reconstruction": RECONSTRUCTION,
         "seed": run.seed,
         "evaluation": how.model_dump(),
         "code": code_version(),

@@ -75,6 +75,8 @@ class Table:
     samples: tuple[int, ...] = ()
     # More of how they draw, for the footnotes.
     sampling: tuple[str, ...] = ()
+    # Of which z reconstructions are, as evaluation says it; older records do not.
+    reconstruction: str | None = None
 
 
 def check_tables(tables: list[Any], where: str) -> None:
@@ -184,6 +186,7 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
     on = measured(record)[0]
     measured_on = record["split"], on["images"], on["data"]["subset"]
     made = Table(table["name"], table["title"], *measured_on, columns, rows)
+    made = replace(made, reconstruction=on.get("reconstruction"))
     if not generation:
         return made
     entries = [(row.sampler, e) for row in measured_rows for e in row.entries if row.sampler and e]
