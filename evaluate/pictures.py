@@ -77,13 +77,13 @@ def wrap(text: str, inches: float, size: float = 9) -> str:
 
 
 def image_rows(rows: Rows, title: str, path: Path) -> None:
-    """One labelled row of images under another; each row is N x C x H x W uint8, N the same."""
+    """One labelled row of images under another; each row is N x C x H x W uint8."""
     image_blocks([Block("", rows)], title, path)
 
 
 def image_blocks(blocks: list[Block], title: str, path: Path) -> None:
-    """Blocks of labelled rows of images, one under another. Every row has as many images."""
-    count = len(blocks[0].rows[0][1])
+    """Blocks of labelled rows of images, one under another, as many in each as the shortest has."""
+    count = min(len(images) for block in blocks for _, images in block.rows)
     image = 0.62 if count > 8 else 0.9
     names = [textwrap.fill(name, 24) for block in blocks for name, _ in block.rows]
     label = 0.2 + CHARACTER * max(len(line) for name in names for line in name.split("\n"))
@@ -106,7 +106,7 @@ def image_blocks(blocks: list[Block], title: str, path: Path) -> None:
             box = (label / width, 1 - (at + image) / height, image * count / width, image / height)
             axis = figure.add_axes(box)
             pad = max(1, images.shape[-1] // 28)
-            axis.imshow(_row_image(images, pad), interpolation="antialiased", aspect="auto")
+            axis.imshow(_row_image(images[:count], pad), interpolation="antialiased", aspect="auto")
             axis.set_ylabel(next(labels), rotation=0, ha="right", va="center", fontsize=8)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)

@@ -112,6 +112,19 @@ def _commit(code: dict[str, Any]) -> str:
     return f"commit {code['commit'][:12]}" + (" with local changes" if code["dirty"] else "")
 
 
+def _rates(trainer: dict[str, Any]) -> str:
+    """The learning rate, or that of each part where several optimizers leave it unread."""
+    ending = "_learning_rate"
+    rates = {
+        key.removesuffix(ending): rate for key, rate in trainer.items() if key.endswith(ending)
+    }
+    if not rates:
+        return f"{trainer['learning_rate']:g}"
+    if len(set(rates.values())) == 1:
+        return f"{next(iter(rates.values())):g}"
+    return ", ".join(f"{part} {rate:g}" for part, rate in rates.items())
+
+
 def _run_table(record: dict[str, Any]) -> str:
     lines = [
         "| model | networks | parameters | latent | epochs | batch | learning rate | seeds |",
@@ -130,6 +143,6 @@ def _run_table(record: dict[str, Any]) -> str:
             f"| {row['label']} | {networks['name']} ({sizes}) "
             f"| {sum(cells[0]['parameters'].values()):,} | {config['model']['latent_dim']} "
             f"| {trainer['num_epochs']} | {trainer['per_device_train_batch_size']} "
-            f"| {trainer['learning_rate']:g} | {', '.join(str(c['seed']) for c in cells)} |"
+            f"| {_rates(trainer)} | {', '.join(str(c['seed']) for c in cells)} |"
         )
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from evaluate.figures.curves import _draw_panel
 from evaluate.figures.draw import draw_figures
 from evaluate.figures.source import Drawn
 from evaluate.figures.terms import label, panels, terms_of
-from evaluate.pictures import Block
+from evaluate.pictures import Block, image_rows
 from evaluate.registry import KEYS, Metric
 from study.errors import StudyError
 from study.expansion import Study, load_study
@@ -306,3 +306,11 @@ def test_five_terms_have_five_colours() -> None:
 def test_a_figures_file_is_its_name() -> None:
     assert StudyFigure(kind="radar").file == "radar"
     assert StudyFigure(kind="radar", name="star").file == "star"
+
+
+def test_rows_of_images_are_cut_to_the_shortest(tmp_path: Path) -> None:
+    """Another number in the same width would squeeze the images."""
+    drawn = np.random.default_rng(0).integers(0, 256, (6, 1, 28, 28)).astype(np.uint8)
+    for name, counts in {"cut": (6, 4), "same": (4, 4), "turned": (4, 6)}.items():
+        image_rows([("a", drawn[: counts[0]]), ("b", drawn[: counts[1]])], "t", tmp_path / name)
+    assert len({(tmp_path / name).read_bytes() for name in ("cut", "same", "turned")}) == 1

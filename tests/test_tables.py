@@ -198,6 +198,29 @@ def test_footnotes_name_settings_and_package() -> None:
         assert key in note
 
 
+def test_footnotes_say_which_z_was_decoded() -> None:
+    made = record(("A", [{"SSIM": entry("SSIM", 0.5)}]), ("B", [None]))
+    made["rows"][0]["cells"][0]["reconstruction"] = "of the posterior's mean"
+    assert footnotes(build_table(made, TABLE))[0] == "Reconstructions: of the posterior's mean."
+
+
+@pytest.mark.parametrize(
+    ("rates", "shown"),
+    [
+        ({}, "0.5"),
+        ({"encoder": 1e-4, "decoder": 1e-4}, "0.0001"),
+        ({"autoencoder": 1e-4, "discriminator": 0.002}, "autoencoder 0.0001, discriminator 0.002"),
+    ],
+)
+def test_a_page_shows_the_learning_rates_that_were_used(rates: dict, shown: str) -> None:
+    """Trainers with several optimizers have a `learning_rate` that they never read."""
+    committed = read_json_object(RECORDS[0])
+    rates = {f"{part}_learning_rate": rate for part, rate in rates.items()}
+    for cell in committed["rows"][0]["cells"]:
+        cell["config"]["trainer"] |= {"learning_rate": 0.5} | rates
+    assert f" | {shown} | " in page(committed, [], [])
+
+
 def test_there_are_committed_results() -> None:
     assert {path.parent.name for path in RECORDS} >= {"shapes", "mnist-small", "celeba64-small"}
 
