@@ -35,7 +35,8 @@ def to_csv(table: Table) -> str:
     The last columns say what was measured on: split, images, what is missing of the data set and,
     of generations, the number of samples.
     """
-    on: dict[str, Any] = {"split": table.split, "images": table.images, "subset": table.subset}
+    images = ", ".join(str(count) for count in table.images)
+    on: dict[str, Any] = {"split": table.split, "images": images, "subset": table.subset}
     lines = []
     for row in table.rows:
         line: dict[str, Any] = {"model": row.label, "seeds": row.found}
@@ -105,10 +106,10 @@ def measured_on(table: Table) -> list[tuple[str, bool]]:
 
 
 def _of_what(table: Table) -> list[tuple[str, bool]]:
-    on = f"the {table.split} split, {table.images:,} images"
+    on = f"the {table.split} split, {_counts(table.images)} images"
     if table.samplers is None:
         return [(f"Measured on {on}.", False)]
-    counts = " or ".join(f"{count:,}" for count in table.samples) or "no"
+    counts = _counts(table.samples) or "no"
     several = len(table.samplers) > 1
     drawn = [
         f"{SAMPLERS.get(key, title)}: {title}"
@@ -123,6 +124,11 @@ def _of_what(table: Table) -> list[tuple[str, bool]]:
     ]
 
 
+def _counts(counts: tuple[int, ...]) -> str:
+    """`2,000`, or `64 or 2,000` where rows differ."""
+    return " or ".join(f"{count:,}" for count in counts)
+
+
 def _reasons(table: Table) -> list[str]:
     """Why cells are empty of a metric that their models define."""
     found: dict[tuple[str, str], list[str]] = {}
@@ -133,7 +139,7 @@ def _reasons(table: Table) -> list[str]:
                 found.setdefault((column.title, reason), []).append(row.label)
     there = sum(row.found > 0 for row in table.rows)
     return [
-        f"{title} could not be measured"
+        f"{title} was not measured"
         + (f" ({', '.join(labels)})" if len(labels) < there else "")
         + f": {reason}."
         for (title, reason), labels in found.items()

@@ -1,7 +1,7 @@
 """Tables of a study, from its `runs.json` alone: rows are models, columns metrics.
 
 A cell is the mean over seeds and, with several, ± their sample standard deviation. A metric that
-a model does not define is a dash; a run that is missing, or a metric that could not be measured,
+a model does not define is a dash; a run that is missing, or a metric that was not measured,
 is an empty cell. None of them is ever a zero.
 """
 
@@ -33,7 +33,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A metric that the model defines and that could not be measured; `reason` says why."""
+    """A metric that the model defines and that was not measured; `reason` says why."""
 
     reason: str
 
@@ -64,9 +64,9 @@ class Table:
 
     name: str
     title: str
-    # What it was measured on: split, number of images, what is missing of the data set (or None).
+    # What it was measured on: split, numbers of images, what is missing of the data set (or None).
     split: str
-    images: int
+    images: tuple[int, ...]
     subset: str | None
     columns: list[Metric]
     rows: list[TableRow]
@@ -164,6 +164,8 @@ def _cell(row: _Measured, column: Metric) -> TableCell | NotMeasured | None:
             means.append(about["mean"])
         elif not about and column.key in (entry.get("missing") or {}):
             reasons.append(entry["missing"][column.key])
+        elif about:
+            reasons.append(f"{about['title']} was asked for")
     if reasons:
         # Nor a mean over some of the seeds that the row counts.
         return NotMeasured(reasons[0])
@@ -184,7 +186,8 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
         cells = [_cell(row, column) for column in columns]
         rows.append(TableRow(row.label, found, len(row.entries), cells, row.sampler))
     on = measured(record)[0]
-    measured_on = record["split"], on["images"], on["data"]["subset"]
+    images = tuple(sorted({cell["images"] for cell in measured(record)}))
+    measured_on = record["split"], images, on["data"]["subset"]
     made = Table(table["name"], table["title"], *measured_on, columns, rows)
     made = replace(made, reconstruction=on.get("reconstruction"))
     if not generation:

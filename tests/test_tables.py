@@ -98,7 +98,18 @@ def test_two_likelihoods_are_two_columns() -> None:
         TABLE,
     )
     assert [c.title for c in table.columns] == ["ELBO (Bernoulli)", "ELBO (Gaussian, σ = 1)"]
-    assert table.rows[0].cells[1] is None and table.rows[1].cells[0] is None
+    lines = lines_of(to_markdown(table))
+    assert [lines[2][2:], lines[3][2:]] == [["−80.00", ""], ["", "−11000.0"]], "not undefined"
+    why = "ELBO (Bernoulli) was not measured (B): ELBO (Gaussian, σ = 1) was asked for."
+    assert why in to_markdown(table)
+
+
+def test_rows_measured_on_other_numbers_of_images_are_told() -> None:
+    made = record(("A", [{"SSIM": entry("SSIM", 0.5)}]), ("B", [{"SSIM": entry("SSIM", 0.6)}]))
+    made["rows"][1]["cells"][0]["images"] = 64
+    table = build_table(made, TABLE)
+    assert "the eval split, 64 or 1,234 images" in to_markdown(table)
+    assert {row["images"] for row in csv.DictReader(io.StringIO(to_csv(table)))} == {"64, 1234"}
 
 
 def lines_of(markdown: str) -> list[list[str]]:
@@ -149,7 +160,7 @@ def test_what_could_not_be_measured_is_empty_with_its_reason() -> None:
     lines = lines_of(to_markdown(table))
     assert lines[0] == ["model", "seeds", "LPIPS", "SSIM ↑", "KL"]
     assert lines[2][2] == "" and lines[3][2] == "–"  # AE's lack of a reason is no reason
-    assert "LPIPS could not be measured (VAE): no weights." in to_markdown(table)
+    assert "LPIPS was not measured (VAE): no weights." in to_markdown(table)
     assert not any(note.startswith("LPIPS") for note in footnotes(table))
     assert next(csv.DictReader(io.StringIO(to_csv(table))))["LPIPS"] == ""
 
@@ -168,7 +179,7 @@ def test_a_sampler_may_lack_a_metric_with_a_reason() -> None:
     about = TABLE | {"of": "generation", "metrics": ["SSIM", "LPIPS"]}
     shown = to_markdown(build_table(made, about))
     assert lines_of(shown)[2] == ["VAE", "1", "0.5000", ""]
-    assert shown.endswith("LPIPS could not be measured: no weights.\n")
+    assert shown.endswith("LPIPS was not measured: no weights.\n")
 
 
 def test_pieces_of_a_wide_table_hold_all_of_it() -> None:
