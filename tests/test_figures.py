@@ -218,6 +218,21 @@ def test_samplers_are_rows_of_their_own(tmp_path: Path, blocks) -> None:
         assert (again[1].rows[1][1] == arrays["eval.self_reconstructions.marginal"]).all()
 
 
+def test_a_row_that_pictures_other_images_is_left_out_and_named(tmp_path: Path) -> None:
+    kinds = ("reconstructions", "beta_grid", "generations", "self_reconstructions")
+    study, record = made_study(tmp_path, [{"kind": kind} for kind in kinds])
+    other = tmp_path / "runs/beta-beta4.0/seed-0"
+    (other / "pictures.npz").unlink()
+    arrays = {"index": np.arange(2)}
+    names = ("originals", "reconstructions", "generations.prior", "self_reconstructions.prior")
+    arrays |= {name: np.zeros((2, 1, 28, 28), np.uint8) for name in names}
+    write_arrays(other / "pictures.npz", {f"eval.{key}": value for key, value in arrays.items()})
+    drawn = draw_figures(study, record, tmp_path / "runs", tmp_path / "results")
+    told = ["Not shown" in figure.caption for figure in drawn]
+    assert told == [True, True, False, False] and all(figure.files for figure in drawn)
+    assert drawn[0].caption.endswith("other images were pictured: β-VAE (β = 4).")
+
+
 # Radar.
 
 

@@ -16,6 +16,12 @@ def _same_images(source: Source) -> list[Row]:
     return [row for row in source.rows if np.array_equal(source.picture(row, "index"), index)]
 
 
+def _left_out(source: Source, rows: list[Row]) -> str:
+    """A sentence that names the rows which are not shown; nothing where all are."""
+    names = [row.label for row in source.rows if row not in rows]
+    return f" Not shown, for other images were pictured: {', '.join(names)}." if names else ""
+
+
 def _draws(rows: list[Row]) -> str:
     """How the samples of these rows were drawn, in words."""
     titles = {title: None for row in rows for title in row.samplers().values()}
@@ -31,14 +37,14 @@ def reconstructions(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     image_rows(images, f"{source.study}: {title}", folder / f"{figure.file}.png")
     caption = (
         f"The same images of the {source.split} split for every model, spread over the split and "
-        "not chosen; each model's first seed."
+        "not chosen; each model's first seed." + _left_out(source, rows)
     )
     return Drawn([f"{figure.file}.png"], title, caption)
 
 
 def generations(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     """Each row's generations, a line for each of its samplers."""
-    rows = _same_images(source)
+    rows = source.rows
     images = [(label, made) for row in rows for _, label, made in source.generations(row)]
     title = "Generations"
     file = f"{figure.file}.png"
@@ -52,19 +58,20 @@ def generations(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
 
 def beta_grid(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     """Reconstructions and generations of a run over its β, one file a run."""
-    files = []
+    files, left_out = [], ""
     for entry in dict.fromkeys(row.entry for row in source.rows):
         files.append(f"{figure.file}-{entry}.png")
-        _draw_beta_grid(source.of([entry]), folder / files[-1])
+        left_out += _draw_beta_grid(source.of([entry]), folder / files[-1])
     caption = (
         f"Above: images of the {source.split} split and their reconstructions as β grows. "
         f"Below: generations ({_draws(source.rows)}), in a column from the same z, "
-        "unrelated to the originals. Each β's first seed."
+        "unrelated to the originals. Each β's first seed." + left_out
     )
     return Drawn(files, "Reconstructions and generations over β", caption)
 
 
-def _draw_beta_grid(source: Source, path: Path) -> None:
+def _draw_beta_grid(source: Source, path: Path) -> str:
+    """Draws one file; what the caption has to say of it."""
     ordered = replace(source, rows=sorted(source.rows, key=lambda row: row.beta or 0.0))
     rows = _same_images(ordered)
     names = [f"β = {row.beta:g}" for row in rows]
@@ -76,6 +83,7 @@ def _draw_beta_grid(source: Source, path: Path) -> None:
     new = [(name, im) for name, row in named for _, _, im in source.generations(row)]
     blocks = [Block("reconstructions", made), Block("generations", new)]
     image_blocks(blocks, f"{source.study}: {family(rows)} over β", path)
+    return _left_out(ordered, rows)
 
 
 def three_rows(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
@@ -100,7 +108,7 @@ def three_rows(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
 def self_reconstructions(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     """Samples of each row over the model's own reconstructions of them."""
     blocks = []
-    rows = _same_images(source)
+    rows = source.rows
     for row in rows:
         again = {key: images for key, _, images in source.generations(row, "self_reconstructions")}
         for key, label, images in source.generations(row):
