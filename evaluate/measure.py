@@ -119,6 +119,15 @@ class Result:
     diversity: float | None = None
     sharpness: float | None = None
 
+    @property
+    def mean_image_mse(self) -> float | None:
+        """MSE of the split's mean image in place of each reconstruction: what no model should miss.
+
+        The squared distance of two distinct images is on average twice the unbiased variance.
+        """
+        count = len(self.per_image["MSE"])
+        return None if self.diversity is None else self.diversity**2 / 2 * (count - 1) / count
+
 
 def batches(
     images: np.ndarray, batch_size: int, device: torch.device, what: str

@@ -62,6 +62,7 @@ def _gather_cell(
     if directory.trained and directory.evaluated(split):
         entry = directory.measured_splits()[split]
         gathered["evaluation_code"] = entry["code"]
-        for key in ("images", "reconstruction", "metrics", "missing", "generations"):
+        kept = ("images", "reconstruction", "metrics", "mean_image_mse", "missing", "generations")
+        for key in kept:
             gathered[key] = entry[key]
     return gathered

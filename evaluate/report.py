@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluate.figures.draw import draw_figures
 from evaluate.figures.source import Drawn
+from evaluate.findings import collapses
 from evaluate.formats import footnotes, markdown_grid, markdown_note, to_csv, to_markdown
 from evaluate.latex import to_latex
 from evaluate.record import gather
@@ -58,6 +59,9 @@ def page(record: dict[str, Any], tables: list[Table], figures: list[Drawn]) -> s
         parts.append("\n".join(f"- {note}" for note in footnotes(table)))
         files = (f"[{table.name}.{kind}]({table.name}.{kind})" for kind in ("csv", "md", "tex"))
         parts.append(f"The same table as {', '.join(files)}.")
+    if found := collapses(record):
+        parts.append("## What collapsed at this budget")
+        parts.append("\n".join(f"- {line}" for line in found))
     for figure in figures:
         parts.append(f"## {figure.title}")
         parts += [f"![{figure.title}]({file})" for file in figure.files]

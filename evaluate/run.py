@@ -155,6 +155,7 @@ def _entry(
         "versions": package_versions(),
         "machine": machine(no_gpu=run.trainer.no_cuda),
         "metrics": _describe(known, result),
+        "mean_image_mse": result.mean_image_mse,
         # Asked for and not measured, and why; what a model does not define is in neither.
         "missing": missing,
         "generations": {
