@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from evaluate.__main__ import main
 from evaluate.latents import POSTERIOR, Noise
 from evaluate.metrics.elbo import bernoulli_log_likelihood, gaussian_log_likelihood
 from evaluate.metrics.kl import kl
 from evaluate.registry import GENERATION_KEYS, KEYS, metrics_for
 from evaluate.run import evaluate_run
 from study.datasets import open_dataset
-from study.errors import RunFailed, StudyError
+from study.errors import RunFailed, StudyError, run_command
 from study.jsonfile import read_json_object
 from study.schema import GaussianLikelihood
 from tests import made
@@ -204,16 +205,17 @@ def test_other_data_are_refused(vae: Path, tmp_path: Path) -> None:
         (["{out}", "--data", "nowhere"], "nowhere/tiny: no prepared data set there"),
     ],
 )
-def test_bad_command_lines(arguments, message, vae: Path, data: Path) -> None:
+def test_bad_command_lines(arguments, message, vae: Path, data: Path, monkeypatch, capsys) -> None:
     words = [word.format(out=vae) for word in arguments]
     if "--data" not in words:
         words += ["--data", str(data)]
-    done = subprocess.run(
-        [sys.executable, "-m", "evaluate", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith("evaluate: ")
-    assert message in done.stderr
+    monkeypatch.setattr(sys, "argv", ["evaluate", *words])
+    with pytest.raises(SystemExit) as ended:
+        run_command("evaluate", main)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.count("\n") == 1 and said.startswith("evaluate: ")
+    assert message in said
 
 
 def test_untrained_run_is_refused(tmp_path: Path, vae: Path, data: Path) -> None:

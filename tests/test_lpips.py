@@ -6,7 +6,6 @@ name that carries its true hash, so that every check acts on it as on the real f
 
 import dataclasses
 import hashlib
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -17,11 +16,12 @@ import pytest
 import torch
 
 from evaluate import perceptual as perceptual_module
+from evaluate.__main__ import main
 from evaluate.metrics import lpips as metric
 from evaluate.metrics.lpips import TRUNKS, WeightsError, find_weights, load_lpips, lpips_distance
 from evaluate.perceptual import check_required, lacking
 from evaluate.run import evaluate_run, up_to_date
-from study.errors import StudyError
+from study.errors import StudyError, run_command
 from study.rundir import RunDirectory
 from study.schema import Evaluation
 from tests import made
@@ -244,10 +244,8 @@ def test_run_is_measured_on_the_means_and_as_published_on_a_draw(trunks, tmp_pat
     run, model = load_trained(out)
     x = torch.from_numpy(np.array(open_dataset(data, "tiny").images("eval"))).float() / 255
     q = model.encoder(x)
-    z = (
-        q.embedding
-        + (0.5 * q.log_covariance).exp() * Noise(run.seed, POSTERIOR).draw(25, 1, 3)[:, 0]
-    )
+    normal = Noise(run.seed, POSTERIOR).draw(25, 1, 3)[:, 0]
+    z = q.embedding + (0.5 * q.log_covariance).exp() * normal
     mean, drawn = (model.decoder(at).reconstruction.detach() for at in (q.embedding, z))
     rgb, mean, drawn = (image.repeat(1, 3, 1, 1) for image in (x, mean, drawn))
     net = trunks["vgg"].requires_grad_(False)
@@ -259,13 +257,14 @@ def test_run_is_measured_on_the_means_and_as_published_on_a_draw(trunks, tmp_pat
     assert entry["metrics"]["LPIPS"]["settings"]["version"] == "0.1"
 
 
-def test_command_line_requires(tmp_path, data, monkeypatch) -> None:
+def test_command_line_requires(tmp_path, data, monkeypatch, capsys) -> None:
     out = lpips_run(tmp_path, data, "vgg")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    words = [sys.executable, "-m", "evaluate", str(out), "--data", str(data)]
-    done = subprocess.run(
-        [*words, "--require", "mse,lpips"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("evaluate: --require lpips: LPIPS (VGG) is not measured: vgg16")
+    words = ["evaluate", str(out), "--data", str(data), "--require", "mse,lpips"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        run_command("evaluate", main)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert said.startswith("evaluate: --require lpips: LPIPS (VGG) is not measured: vgg16")
     assert not (out / "metrics.json").exists()
