@@ -70,12 +70,19 @@ def evaluate_run(
         generations = work.generations(result, dataset.images("train"))
         pictures = _pictures(work.latents, how.pictures, images, generations)
     except (RuntimeError, MemoryError) as error:
-        told = f"{work.what}: {one_line(error)}; a smaller --batch-size needs less"
-        raise RunFailed(told) from error
+        raise RunFailed(f"{work.what}: {one_line(error)}{_of_memory(error)}") from error
     entry = _entry(run, dataset, split, result, generations, lpips.missing)
     _write(directory, split, entry, _arrays(result, generations), pictures)
     mirror_evaluation(directory, split, entry)
     return entry
+
+
+def _of_memory(error: RuntimeError | MemoryError) -> str:
+    """What to do about an error where it is of memory: the CPU's allocator raises a plain one."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    if known or "DefaultCPUAllocator" in str(error):
+        return "; python -m evaluate with a smaller --batch-size needs less"
+    return ""
 
 
 @dataclass

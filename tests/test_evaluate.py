@@ -11,6 +11,7 @@ import torch
 
 from evaluate.__main__ import main
 from evaluate.latents import POSTERIOR, Noise
+from evaluate.measure import Meter
 from evaluate.metrics.elbo import bernoulli_log_likelihood, gaussian_log_likelihood
 from evaluate.metrics.kl import kl
 from evaluate.registry import GENERATION_KEYS, KEYS, metrics_for
@@ -186,6 +187,27 @@ def test_weights_of_nan_fail_with_the_image_named(tmp_path: Path, data: Path) ->
     with pytest.raises(RunFailed, match="eval, images 0 to 24: a reconstruction is not finite"):
         evaluate_run(out, data)
     assert not (out / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_only_lack_of_memory_asks_for_a_smaller_batch(
+    error: Exception, remedy: bool, vae: Path, data: Path, monkeypatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Meter, "measure", fail)
+    with pytest.raises(RunFailed, match="eval: ") as raised:
+        evaluate_run(vae, data)
+    assert ("--batch-size" in str(raised.value)) == remedy
 
 
 def test_other_data_are_refused(vae: Path, tmp_path: Path) -> None:
