@@ -95,6 +95,10 @@ class RunDirectoryMixin:
 
     def save_model(self, model: Any, dir_path: str) -> None:
         """Save beside `final_model`; whoever trains renames it when all else is written."""
+        # The best model is a deep copy, hooks of the history included (`train.diagnostics`): Pythae
+        # would pickle a VAEGAN's discriminator with a hook that keeps the scores of every call.
+        for part in model.modules():
+            part._forward_hooks.clear()
         super().save_model(model, str(final_model_aside(Path(self.training_dir))))
 
 
