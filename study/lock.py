@@ -58,6 +58,8 @@ def is_held(folder: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # a file system without locks: nobody can hold anything there
+        return False
     finally:
         os.close(descriptor)
     return False
@@ -81,7 +83,8 @@ def _take(file: Path, folder: Path) -> int:
             time.sleep(0.02)
         except FileNotFoundError:
             pass  # its owner removed it between the two lines above
-        except OSError:
-            os.close(descriptor)  # a file system without locks, for one
+        except OSError as error:
+            os.close(descriptor)
+            error.filename = str(file)  # a file system without locks, for one, does not say where
             raise
         os.close(descriptor)

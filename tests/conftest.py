@@ -34,3 +34,12 @@ def undisturbed(study: Path, tmp_path_factory) -> tuple[Path, float]:
     started = time.monotonic()
     reproduce(study, work)
     return work, time.monotonic() - started
+
+
+@pytest.fixture
+def fresh_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process in which wandb has met no trouble yet."""
+    from study.tracking import Tracker
+
+    monkeypatch.setattr(Tracker, "_said", set())
+    monkeypatch.setattr(Tracker, "_unreachable", False)

@@ -202,8 +202,10 @@ def test_last_batch_of_one_image(kind, networks, key, size, tmp_path: Path, data
     assert not (tmp_path / "out").exists()
 
 
-def test_networks_too_large_for_any_machine(tmp_path: Path, data: Path) -> None:
-    model = {"name": "VAEConfig", "latent_dim": 10**13}
+# More than any memory holds, and more than torch takes for a size.
+@pytest.mark.parametrize("size", [10**13, 10**20])
+def test_networks_too_large_for_any_machine(size: int, tmp_path: Path, data: Path) -> None:
+    model = {"name": "VAEConfig", "latent_dim": size}
     with pytest.raises(StudyError, match="its networks cannot be built"):
         train(tmp_path, data, model=model)
     assert not (tmp_path / "out").exists()

@@ -231,6 +231,7 @@ def test_corrected_trains_and_is_saved_as_a_plain_vaegan(tmp_path: Path, data: P
     loaded = AutoModel.load_from_folder(str(ours / "final_model"))
     assert type(loaded) is VAEGAN
     assert all(torch.equal(v, weights(ours)[k]) for k, v in loaded.state_dict().items())
+    assert not any(part._forward_hooks for part in loaded.modules()), "the history's hooks"
 
 
 def test_history_of_a_vaegan_says_what_its_discriminator_thinks() -> None:

@@ -138,7 +138,8 @@ def check_last_batches(run: Run, dataset: Dataset) -> None:
 def _built(run: Run) -> Any:
     try:
         return build_model(run)
-    except (RuntimeError, MemoryError, OverflowError) as error:
+    except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
+        # A TypeError is torch's word for a size beyond 64 bits.
         raise StudyError(
             f"{run.file}: its networks cannot be built ({one_line(error)}); smaller ones can"
         ) from None

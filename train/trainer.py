@@ -95,7 +95,21 @@ class RunDirectoryMixin:
 
     def save_model(self, model: Any, dir_path: str) -> None:
         """Save beside `final_model`; whoever trains renames it when all else is written."""
-        super().save_model(model, str(final_model_aside(Path(self.training_dir))))
+        super().save_model(_unhooked(model), str(final_model_aside(Path(self.training_dir))))
+
+    def save_checkpoint(self, model: Any, dir_path: str, epoch: int) -> None:
+        """As Pythae's, of the best model so far."""
+        super().save_checkpoint(_unhooked(model), dir_path, epoch)
+
+
+def _unhooked(best: Any) -> Any:
+    """The best model, which is a deep copy, without the hooks of the history that it came with.
+
+    Pythae would pickle a VAEGAN's discriminator with one that keeps the scores of every call.
+    """
+    for part in best.modules():
+        part._forward_hooks.clear()
+    return best
 
 
 def final_model_aside(directory: Path) -> Path:
