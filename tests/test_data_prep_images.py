@@ -15,7 +15,7 @@ from reproduce import parser, prepare_data
 from study.datasets import open_dataset
 from study.errors import StudyError
 from study.expansion import load_study
-from tests.made import run_file
+from tests.made import run_file, study_config
 from tests.raw_data import jpeg, real_data, refusal, run_cli, splits_of
 
 SIXTEEN = Frame(16, "square", 3)
@@ -200,17 +200,8 @@ def test_a_study_prepares_it(flat, tmp_path, capsys):
     for path in flat.iterdir():
         path.write_bytes(packed(picture(size=(40, 30))))
     run_file(tmp_path, dataset="mine")
-    study = {
-        "name": "own",
-        "title": "Own images",
-        "source": "none",
-        "cost": "none",
-        "data": {"dataset": "folder", "name": "mine", "options": options},
-        "split": "test",
-        "runs": [{"name": "vae", "config": "run.json", "label": "VAE"}],
-        "seeds": [0],
-        "tables": [{"name": "t", "title": "T", "metrics": ["MSE"]}],
-    }
+    data = {"dataset": "folder", "name": "mine", "options": options}
+    study = study_config({"vae": "run.json"}, data=data, split="test")
     (tmp_path / "own.json").write_text(json.dumps(study))
     words = [str(tmp_path / "own.json"), "--raw", str(flat), "--data", str(tmp_path / "data")]
     arguments = parser().parse_args(words)
