@@ -102,7 +102,7 @@ def run_config(kind: str = "VAE", **changes: object) -> dict:
     return config | changes
 
 
-def study_config(runs: dict[str, str], **changes: object) -> dict:
+def study_config(runs: dict[str, str], /, **changes: object) -> dict:
     """A study on `shapes` of runs by name and run file; `changes` replace whole sections."""
     config = {
         "name": "made",
