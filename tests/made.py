@@ -102,6 +102,22 @@ def run_config(kind: str = "VAE", **changes: object) -> dict:
     return config | changes
 
 
+def study_config(runs: dict[str, str], /, **changes: object) -> dict:
+    """A study on `shapes` of runs by name and run file; `changes` replace whole sections."""
+    config = {
+        "name": "made",
+        "title": "Made",
+        "source": "a test",
+        "cost": "Nothing.",
+        "data": {"dataset": "shapes"},
+        "split": "eval",
+        "runs": [{"name": n, "config": file, "label": n.upper()} for n, file in runs.items()],
+        "seeds": [0, 1],
+        "tables": [{"name": "table", "title": "Table", "metrics": ["MSE", "KL"]}],
+    }
+    return config | changes
+
+
 def run_file(folder: Path, kind: str = "VAE", name: str = "run", **changes: object) -> Path:
     """`run_config` as a file."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -33,18 +33,11 @@ def write_study(folder: Path, **changes) -> Path:
             trainer=trainer,
             evaluation=how,
         )
-    study = {
-        "name": "made",
-        "title": "Made",
-        "source": "a test",
-        "cost": "Nothing.",
-        "data": {"dataset": "shapes"},
-        "split": "eval",
-        "runs": [{"name": n, "config": f"{n}.json", "label": n.upper()} for n in RUNS],
-        "seeds": [0, 1],
+    sections = {
         "tables": [{"name": "table", "title": "Table", "metrics": ["MSE", "KL", "ELBO", "SSIM"]}],
         "budgets": {"less": {"cost": "Less.", "seeds": [7]}},
-    } | changes
+    }
+    study = made.study_config({name: f"{name}.json" for name in RUNS}, **sections | changes)
     path = folder / "made.json"
     path.write_text(json.dumps(study))
     return path

@@ -3,8 +3,6 @@
 import io
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,10 +11,12 @@ from PIL import Image
 from data_prep.decoding import BadImage
 from data_prep.picture import Frame, decode, jpeg_is_whole
 from data_prep.prepare import prepare
+from reproduce import parser, prepare_data
 from study.datasets import open_dataset
 from study.errors import StudyError
-from tests.made import run_file
-from tests.raw_data import ROOT, jpeg, real_data, refusal, run_cli, splits_of
+from study.expansion import load_study
+from tests.made import run_file, study_config
+from tests.raw_data import jpeg, real_data, refusal, run_cli, splits_of
 
 SIXTEEN = Frame(16, "square", 3)
 OPTIONS = {"image_size": 16}
@@ -194,29 +194,19 @@ def test_name_that_is_not_utf8(flat, tmp_path, capsys):
     assert f"{flat}: the file name '\\udcff.png' is not UTF-8" in line
 
 
-def test_a_study_prepares_it(flat, tmp_path):
-    """reproduce.py with the options of a study file, on one's own images."""
+def test_a_study_prepares_it(flat, tmp_path, capsys):
+    """The data stage of reproduce.py with the options of a study file, on one's own images."""
     options = {"image_size": 28, "channels": 1, "crop": "none", "eval": 0.2, "test": 2}
     for path in flat.iterdir():
         path.write_bytes(packed(picture(size=(40, 30))))
     run_file(tmp_path, dataset="mine")
-    study = {
-        "name": "own",
-        "title": "Own images",
-        "source": "none",
-        "cost": "none",
-        "data": {"dataset": "folder", "name": "mine", "options": options},
-        "split": "test",
-        "runs": [{"name": "vae", "config": "run.json", "label": "VAE"}],
-        "seeds": [0],
-        "tables": [{"name": "t", "title": "T", "metrics": ["MSE"]}],
-    }
+    data = {"dataset": "folder", "name": "mine", "options": options}
+    study = study_config({"vae": "run.json"}, data=data, split="test")
     (tmp_path / "own.json").write_text(json.dumps(study))
-    command = [sys.executable, "reproduce.py", str(tmp_path / "own.json"), "--only", "data"]
-    command += ["--raw", str(flat), "--data", str(tmp_path / "data")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "14 train, 4 eval and 2 test images of 1 x 28 x 28" in done.stdout
+    words = [str(tmp_path / "own.json"), "--raw", str(flat), "--data", str(tmp_path / "data")]
+    arguments = parser().parse_args(words)
+    prepare_data(load_study(arguments.study), arguments)
+    assert "14 train, 4 eval and 2 test images of 1 x 28 x 28" in capsys.readouterr().out
 
 
 def test_upright_as_exif_says():

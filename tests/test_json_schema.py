@@ -204,18 +204,9 @@ STUDIES: dict[str, tuple[dict[str, Any], bool]] = {
 def test_studies(case: str, validators, tmp_path: Path) -> None:
     changes, good = deepcopy(STUDIES[case])
     made.run_file(tmp_path, "BetaVAE")
-    run = {"name": "vae", "config": "run.json", "label": "VAE", "grid": changes.pop("grid", {})}
-    study = {
-        "name": "made",
-        "title": "Made",
-        "source": "a test",
-        "cost": "Nothing.",
-        "data": {"dataset": "shapes"},
-        "split": "eval",
-        "runs": [run],
-        "seeds": [0, 1],
-        "tables": [{"name": "table", "title": "Table", "metrics": ["MSE", "KL"]}],
-    } | changes
+    grid = changes.pop("grid", {})
+    study = made.study_config({"vae": "run.json"}) | changes
+    study["runs"][0] |= {"grid": grid}
     path = tmp_path / "study.json"
     path.write_text(json.dumps(study))
     assert validators["study"].is_valid(study) == good

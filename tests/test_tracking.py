@@ -174,18 +174,12 @@ def test_wandb_mode_overrules_the_config(config, environment, mode, monkeypatch,
 def write_study(folder: Path, **changes: object) -> Path:
     made.run_file(folder, "AE", "ae", tracking={"project": "of-the-file", "entity": "us"})
     made.run_file(folder, "VAE", "vae")
-    study = {
-        "name": "made",
-        "title": "Made",
-        "source": "a test",
-        "cost": "Nothing.",
+    sections = {
         "data": {"dataset": "shapes", "name": "tiny"},
-        "split": "eval",
-        "runs": [{"name": n, "config": f"{n}.json", "label": n.upper()} for n in ("ae", "vae")],
         "seeds": [0],
-        "tables": [{"name": "table", "title": "Table", "metrics": ["MSE", "KL"]}],
         "budgets": {"small": {"cost": "Less."}},
-    } | changes
+    }
+    study = made.study_config({"ae": "ae.json", "vae": "vae.json"}, **sections | changes)
     path = folder / "made.json"
     path.write_text(json.dumps(study))
     return path
