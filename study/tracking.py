@@ -189,9 +189,12 @@ class Tracker:
         assert self.process.stdin
         pipe = self.process.stdin.fileno()
         data = (json.dumps({"do": act, **what}) + "\n").encode()
+        # Not select(), which takes no descriptor from 1,024 on.
+        ready = select.poll()
+        ready.register(pipe, select.POLLOUT)
         try:
             while data:
-                if not select.select([], [pipe], [], GRACE)[1]:
+                if not ready.poll(1000 * GRACE):
                     self.process.kill()
                     raise TimeoutError
                 data = data[os.write(pipe, data) :]

@@ -1,6 +1,5 @@
 """Structural similarity index (Wang et al. 2004, doi:10.1109/TIP.2003.819861)."""
 
-import piq
 import torch
 
 SETTINGS = {
@@ -19,5 +18,8 @@ def ssim(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
     Gaussian window, no padding, so border pixels are left out. Equals scikit-image with
     gaussian_weights, sigma 1.5 and use_sample_covariance=False.
     """
+    # Here: with it comes all of torchvision, seconds that a table does not need.
+    import piq
+
     # piq refuses values outside [0, 1] by rounding alone.
     return piq.ssim(x.clamp(0, 1), x_hat.clamp(0, 1), reduction="none", **SETTINGS)
