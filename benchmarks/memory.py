@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [--raw CELEBA_FOLDER] [--images 1000 10000]
 
-Each measurement is a process of its own, whose RssAnon (and that of its children) is read from
+Each measurement is a process of its own, whose Pss_Anon (and that of its children) is read from
 /proc twenty times a second; the figure is the highest sum. Anonymous memory is what a process
 cannot give back: pages of a mapped file do not count, floats made of them do. Training is one
 epoch of a width-8 convnet on 64x64 images. Ours maps the uint8 `.npz`; stock Pythae is handed the
@@ -60,11 +60,15 @@ NOTHING = "import train.run\n"
 
 
 def anonymous_kib(pid: int) -> int:
-    """RssAnon of a process and all its descendants, in KiB."""
+    """Anonymous memory of a process and all its descendants, in KiB.
+
+    Pss_Anon, in which pages that processes share count once: of a child that is just forked (git,
+    say, about to be started) RssAnon would count the whole parent again.
+    """
     total = 0
     try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
                 total += int(line.split()[1])
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
@@ -75,7 +79,7 @@ def anonymous_kib(pid: int) -> int:
 
 
 def peak_mib(command: list[str]) -> float:
-    """Run `command`; the highest RssAnon of its processes together, in MiB."""
+    """Run `command`; the highest anonymous memory of its processes together, in MiB."""
     # A file, since a pipe that nobody reads fills up and stops the process.
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)

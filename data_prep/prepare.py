@@ -56,7 +56,9 @@ def prepare(
     wanted = _Wanted(dataset, options, raw, overwrite)
     try:
         if _is_there(folder, wanted):
-            remark = "already prepared"
+            # A folder's files are part of what is compared; elsewhere the options alone decide.
+            unread = raw is not None and dataset != "folder"
+            remark = "already prepared" + (", so --raw was not read" if unread else "")
         else:
             with alone(folder):
                 remark = _make(folder, wanted, workers)

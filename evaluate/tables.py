@@ -195,8 +195,25 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
     entries = [(row.sampler, e) for row in measured_rows for e in row.entries if row.sampler and e]
     samplers = {sampler: entry["title"] for sampler, entry in entries if sampler}
     samples = tuple(sorted({entry["samples"] for _, entry in entries}))
-    told = {f"{e['title']}: {e['definition']}": None for _, e in entries if e.get("definition")}
-    return replace(made, samplers=samplers, samples=samples, sampling=tuple(told))
+    return replace(made, samplers=samplers, samples=samples, sampling=_sampling(record))
+
+
+def _sampling(record: dict[str, Any]) -> tuple[str, ...]:
+    """How each sampler draws; with the models' names where one title means two things."""
+    told: dict[str, dict[str, list[str]]] = {}
+    for row in record["rows"]:
+        for cell in row["cells"]:
+            for entry in (cell.get("generations") or {}).values():
+                if not entry.get("definition"):
+                    continue
+                labels = told.setdefault(entry["title"], {}).setdefault(entry["definition"], [])
+                if row["label"] not in labels:
+                    labels.append(row["label"])
+    return tuple(
+        title + (f" ({', '.join(labels)})" if len(meanings) > 1 else "") + f": {definition}"
+        for title, meanings in told.items()
+        for definition, labels in meanings.items()
+    )
 
 
 def measured(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -191,7 +191,7 @@ class RunDirectory:
         found = {key: pair for key, pair in found.items() if not _within(key, EVALUATION)}
         if found:
             key, (old, new) = next(iter(found.items()))
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            more = f" (and {len(found) - 1} more keys differ)" if len(found) > 1 else ""
             raise AnotherRun(
                 f"{self.path}: holds another run: {key} is {old!r} there, {new!r} now{more}; "
                 f"choose another folder, or delete this one (train has --overwrite)"

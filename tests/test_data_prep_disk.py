@@ -174,6 +174,6 @@ def test_data_set_of_before_an_option_is_still_the_same(tmp_path, capsys):
     del manifest["options"]["skip_corrupt"], manifest["options"]["half_size"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     prepare("celeba", options, raw, tmp_path)
-    assert capsys.readouterr().out.endswith("already prepared\n")
+    assert capsys.readouterr().out.endswith("already prepared, so --raw was not read\n")
     with pytest.raises(StudyError, match="prepared with half_size False, not True"):
         prepare("celeba", {**options, "half_size": True}, raw, tmp_path)

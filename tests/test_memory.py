@@ -9,7 +9,7 @@ from benchmarks.memory import OURS, make_raw, peak_mib, prepare
 from tests import made
 
 pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="RssAnon is read from /proc: Linux only"
+    not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from /proc: Linux only"
 )
 IMAGE_MIB = 3 * 64 * 64 / 2**20
 

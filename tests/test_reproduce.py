@@ -27,6 +27,7 @@ def test_everything_is_there(undisturbed, study: Path) -> None:
         "runs.json",
         "table.csv",
         "table.md",
+        "table.tex",
         "reconstructions.png",
         "generations.png",
         "loss_curves.png",
