@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import time
@@ -321,20 +322,42 @@ def test_killed_in_the_middle(stuck, tmp_path):
     assert contents(out / "celeba64") == contents(undisturbed)
 
 
+def switches(pid: int) -> int:
+    """How often the main thread of a process has gone to sleep."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])
+
+
+def sleeping(pid: int) -> int:
+    """`switches`, once the main thread has slept for half a second: it waits for its workers."""
+    seen = [-1]
+
+    def still():
+        seen.append(switches(pid))
+        time.sleep(0.5)
+        return seen[-1] == switches(pid)
+
+    wait_until(still, "the main thread never waited")
+    return seen[-1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("sent", "status", "said"),
     [(signal.SIGINT, 130, "data_prep: interrupted\n"), (signal.SIGTERM, 143, "")],
 )
 def test_interrupted_in_the_middle(stuck, tmp_path, sent, status, said):
     process, pipe, _ = stuck
+    before = sleeping(process.pid)
     if sent == signal.SIGINT:
         # As a terminal sends it: to every process at once.
         os.killpg(process.pid, sent)
     else:
         process.send_signal(sent)
-    # Time to take the signal in, before the worker reads an empty file and says that it is no JPEG:
-    # on a busy machine that answer could come first.
-    time.sleep(3)
+    # It has taken the signal in when its main thread woke and went to sleep again, to wait for its
+    # workers; before that the worker's answer, that an empty file is no JPEG, could come first.
+    wait_until(lambda: switches(process.pid) > before, "the signal was not taken in")
+    time.sleep(1)
     os.close(os.open(pipe, os.O_WRONLY))
     _, complaint = process.communicate(timeout=30)
     assert (process.returncode, complaint) == (status, said)
