@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from train.models.vaegan import PARTS
+
 
 class Diagnostic(Protocol):
     """Terms of an epoch that are no losses."""
@@ -72,7 +74,7 @@ class AdversarialBalance:
         for name, term in terms.items():
             self.sums[name] = self.sums.get(name, 0) + term.double()
         if self.training:
-            for part in ("encoder", "decoder", "discriminator"):
+            for part in PARTS:
                 name = f"updates_{part}"
                 self.sums[name] = self.sums.get(name, 0) + bool(output[f"update_{part}"])
 

@@ -32,10 +32,15 @@ def _check_side(networks: Any, side: int, model: Any, where: str) -> None:
         )
 
 
+def _image_sizes(networks: Any, model: Any) -> dict[str, int]:
+    """What every convolutional network is sized by, discriminators included."""
+    return {"channels": model.input_dim[0], "width": networks.width}
+
+
 def _convnet(networks: ConvNet, model: Any, where: str) -> Parts:
     layout = convnet.LAYOUTS[networks.name]
     _check_side(networks, layout.side, model, where)
-    image = {"channels": model.input_dim[0], "width": networks.width}
+    image = _image_sizes(networks, model)
     sizes = image | {"latent_dim": model.latent_dim}
     encoder = convnet.ConvEncoder(layout, spread=spread_of(model), **sizes)
     decoder = convnet.ConvDecoder(layout, **sizes)
@@ -45,10 +50,8 @@ def _convnet(networks: ConvNet, model: Any, where: str) -> Parts:
 def _convgrid(networks: ConvGrid, model: Any, where: str) -> Parts:
     layout = convnet.LAYOUTS[networks.name.removesuffix("_grid")]
     _check_side(networks, layout.side, model, where)
-    sizes = {
-        "channels": model.input_dim[0],
+    sizes = _image_sizes(networks, model) | {
         "latent_dim": model.latent_dim,
-        "width": networks.width,
         "grid_side": networks.grid_side,
     }
     return Parts(convnet.GridEncoder(layout, **sizes), convnet.GridDecoder(layout, **sizes))
@@ -56,11 +59,7 @@ def _convgrid(networks: ConvGrid, model: Any, where: str) -> Parts:
 
 def _plain(networks: PlainConv, model: Any, where: str) -> Parts:
     _check_side(networks, plain.SIDE, model, where)
-    sizes = {
-        "channels": model.input_dim[0],
-        "latent_dim": model.latent_dim,
-        "width": networks.width,
-    }
+    sizes = _image_sizes(networks, model) | {"latent_dim": model.latent_dim}
     encoder = plain.PlainEncoder(spread=spread_of(model), **sizes)
     return Parts(encoder, plain.PlainDecoder(**sizes))
 
