@@ -58,9 +58,63 @@ class Mlp(Section):
 Networks = Annotated[ConvNet | ConvGrid | PlainConv | Mlp, Field(discriminator="name")]
 
 
+class LinearWarmup(Section):
+    """The KL's weight rises from 0 to 1 over the first `epochs`, then stays."""
+
+    name: Literal["linear"]
+    epochs: Annotated[float, Field(gt=0)]
+
+
+class CyclicWarmup(Section):
+    """`cycles` times: from 0 to 1 in the first `rise` of `epochs`, then 1; after them 1.
+
+    Fu et al. 2019 (arXiv:1903.10145): 4 cycles over all of training, rise 0.5.
+    """
+
+    name: Literal["cyclic"]
+    # Length of one cycle.
+    epochs: Annotated[float, Field(gt=0)]
+    cycles: Count = 4
+    rise: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+Warmup = Annotated[LinearWarmup | CyclicWarmup, Field(discriminator="name")]
+
+
+class CheckpointEvery(Section):
+    """When a run saves its state; where several are given, at each of them."""
+
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    steps: Count | None = None
+    epochs: Count | None = None
+
+
 class Engine(Section):
     """What training needs and Pythae has no word for."""
 
+    # What chooses the best model, on the eval split: the run's loss, or a metric of
+    # reconstructions from the posterior's mean, as evaluation has it (LPIPS: VGG).
+    select: Literal["loss", "MSE", "BCE", "SSIM", "GMSD", "LPIPS"] = "loss"
+    # Beside when it is stopped.
+    checkpoint_every: CheckpointEvery = CheckpointEvery(seconds=300.0)
+    # What stays when a run is done: the best model; the last one, too; the last checkpoint with
+    # the states of its optimizers, too.
+    keep: Literal["best", "last", "all"] = "last"
+    # Of the networks; losses are computed in float32 always.
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    channels_last: bool = False
+    # torch.compile of the networks.
+    compile: bool = False
+    # Algorithms of cuDNN and torch that give the same bits each time, at a cost.
+    deterministic: bool = False
+    # A folder of the node's own disk, to which the data are copied before training; $VARIABLES of
+    # the environment are filled in.
+    stage_to: Annotated[str, Field(min_length=1)] | None = None
+    # VAE and BetaVAE: weight of the KL over the epochs, in training only.
+    kl_warmup: Warmup | None = None
+    # VAE and BetaVAE: nats that each latent dimension may hold without being charged, the mean
+    # over the batch (Kingma et al. 2016, arXiv:1606.04934, C.8).
+    free_bits: Annotated[float, Field(gt=0)] | None = None
     # Standard deviation of the Gaussian noise added to the latent before decoding, in training
     # only (AE and WAE_MMD: a VAE has its own).
     latent_noise: Annotated[float, Field(gt=0)] | None = None
