@@ -11,6 +11,7 @@ from typing import Any
 
 from study.cli import Parser, add_measuring
 from study.errors import RunFailed, StudyError, one_line, run_command
+from study.stopping import stoppable
 
 STAGES = ("data", "train", "evaluate", "tables")
 
@@ -272,4 +273,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_command("reproduce", main)
+    with stoppable():
+        run_command("reproduce", main)

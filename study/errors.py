@@ -1,6 +1,7 @@
 """The one error that a user is meant to see, and how a command ends on it."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,19 @@ class RunFailed(StudyError):
     """The input was right, the work itself failed (a loss that is not finite, say)."""
 
     status = 1
+
+
+class Stopped(BaseException):
+    """A cluster's signal ended the work in order; the same command goes on.
+
+    Like KeyboardInterrupt it is no Exception: nothing that handles failures may take it for one.
+    """
+
+    # EX_TEMPFAIL of sysexits.h: try again later.
+    status = 75
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command goes on")
 
 
 def one_line(error: BaseException) -> str:
@@ -53,6 +67,9 @@ def run_command(name: str, main: Callable[[], int | None]) -> None:
     except OSError as error:
         print(f"{name}: {describe_os_error(error)}", file=sys.stderr)
         status = StudyError.status
+    except Stopped as stopped:
+        print(f"{name}: {stopped}", file=sys.stderr)
+        status = stopped.status
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         status = 130

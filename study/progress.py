@@ -5,9 +5,11 @@ import sys
 from tqdm import tqdm
 
 
-def progress(total: int, what: str, unit: str = "it") -> tqdm:
-    """A bar of `total` steps on stderr; call its `update(n)`, use it as a context manager."""
-    return tqdm(total=total, desc=what, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+def progress(total: int, what: str, unit: str = "it", done: int = 0) -> tqdm:
+    """A bar of `total` steps on stderr, `done` of them long ago; call its `update(n)`, use it as a
+    context manager."""
+    silent = not sys.stderr.isatty()
+    return tqdm(total=total, initial=done, desc=what, unit=unit, disable=silent, leave=False)
 
 
 def say(message: str) -> None:

@@ -8,20 +8,22 @@ from typing import Any
 
 from study.errors import StudyError, one_line
 from study.files import write_json
+from study.identity import EVALUATION, differences, taken_over
 from study.jsonfile import read_json_object
 from study.lock import Busy
-from study.overrides import flatten
 
 FORMAT = 1
 # Of metrics.json, and of how its numbers come about. An older one is not read: its run is measured
 # anew.
 METRICS_FORMAT = 3
-# Sections of the config that may change without its being another run.
-EVALUATION, TRACKING = NO_IDENTITY = ("evaluation", "tracking")
 # What a run leaves in its directory, run.json apart: the only things that are ever deleted there.
 LEFT_BY_A_RUN = (
     "history.jsonl",
     "final_model",
+    "last_model.pt",
+    "checkpoint.pt",
+    "checkpoint.previous.pt",
+    "not_finite.json",
     "finished.json",
     "failure.json",
     "checkpoint_epoch_*",
@@ -53,6 +55,10 @@ class RunDirectory:
         self.record = self.path / "run.json"
         self.history = self.path / "history.jsonl"
         self.final_model = self.path / "final_model"
+        self.last_model = self.path / "last_model.pt"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.checkpoint_before = self.path / "checkpoint.previous.pt"
+        self.not_finite = self.path / "not_finite.json"
         self.metrics = self.path / "metrics.json"
         self.per_image = self.path / "per_image.npz"
         self.pictures = self.path / "pictures.npz"
@@ -75,6 +81,12 @@ class RunDirectory:
         """Whether training ran to its end: `final_model` is renamed into place last."""
         return self.final_model.is_dir()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether training was stopped and has a checkpoint to go on from."""
+        there = self.checkpoint.is_file() or self.checkpoint_before.is_file()
+        return there and not self.trained
+
     def evaluated(self, split: str) -> bool:
         """Whether `metrics.json` holds this split: it is written after everything else."""
         return split in self.measured_splits()
@@ -88,15 +100,19 @@ class RunDirectory:
         """Make the directory ready for training; False when a finished run is there already.
 
         `identity` (config and data hashes) decides whether the run there is this one: another
-        is refused, naming the differences, unless `overwrite`. A run that was stopped is
-        cleared away and starts from zero. Another `evaluation` or `tracking` is no other run: it
-        is taken over, and what was measured under the old evaluation is dropped. `about`
-        (versions, machine, time) is only recorded.
+        is refused, naming the differences, unless `overwrite`. A run that was stopped keeps its
+        checkpoint and its record, and is cleared away where it has none. What changes no number
+        is taken over, and what was measured under another `evaluation` is dropped. `about`
+        (versions, machine, time) is only recorded, for a run that goes on under `resumed`.
         """
         if self.record.is_file() and not overwrite:
             self.take(identity)
             if self.trained:
                 return False
+            if self.stopped:
+                record = self.read()
+                write_json(self.record, record | {"resumed": [*record.get("resumed", []), about]})
+                return True
         self._refuse_foreign_files()
         self._clear()
         self.path.mkdir(parents=True, exist_ok=True)
@@ -133,18 +149,17 @@ class RunDirectory:
     def take(self, identity: dict[str, Any]) -> None:
         """Make sure that the run here is the one of `identity`; AnotherRun if it is not.
 
-        Another `evaluation` or `tracking` is taken over, and what was measured under the old
-        evaluation dropped.
+        What may change without its being another run is taken over, and what was measured under
+        another `evaluation` dropped.
         """
         self.refuse_another(identity)
         record = self.read()
-        old, new = record["config"], identity["config"]
-        changed = [key for key in NO_IDENTITY if old.get(key) != new.get(key)]
-        if "evaluation" in changed:
+        old, new = record["config"], taken_over(record["config"], identity["config"])
+        if old.get(EVALUATION) != new[EVALUATION]:
             for stale in (self.metrics, self.per_image, self.pictures):
                 stale.unlink(missing_ok=True)
-        if changed:
-            write_json(self.record, record | {"config": old | {key: new[key] for key in changed}})
+        if old != new:
+            write_json(self.record, record | {"config": new})
 
     def note_failure(self, stage: str, error: Exception) -> None:
         """Write `failure.json`: the stage, one line, and the traceback for whoever mends it.
@@ -164,31 +179,12 @@ class RunDirectory:
         """Whether the run of `identity`, its evaluation included, is what this directory holds."""
         if not self.record.is_file():
             return False
-        return not self._differences(identity)
-
-    def _differences(self, identity: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Dotted key -> what stands in `run.json` and what in `identity`, where they differ.
-
-        Tracking, on which no number depends, is left out.
-
-        A key that is missing counts as null: a run of an older version has no word for what has
-        been added since, and did without it.
-        """
-        there = self.read()
-        old = flatten({key: there.get(key) for key in identity})
-        new = flatten(identity)
-        keys = sorted(old.keys() | new.keys())
-        return {
-            k: (old.get(k), new.get(k))
-            for k in keys
-            if old.get(k) != new.get(k) and not _within(k, TRACKING)
-        }
+        return not differences(self.read(), identity, evaluation=True)
 
     def refuse_another(self, identity: dict[str, Any]) -> None:
-        """AnotherRun, naming what differs, unless `identity` is of the run here (but for
-        `NO_IDENTITY`)."""
-        found = self._differences(identity)
-        found = {key: pair for key, pair in found.items() if not _within(key, EVALUATION)}
+        """AnotherRun, naming what differs, unless `identity` is of the run here; evaluation and
+        what changes no number apart."""
+        found = differences(self.read(), identity, evaluation=False)
         if found:
             key, (old, new) = next(iter(found.items()))
             more = f" (and {len(found) - 1} more keys differ)" if len(found) > 1 else ""
@@ -196,7 +192,3 @@ class RunDirectory:
                 f"{self.path}: holds another run: {key} is {old!r} there, {new!r} now{more}; "
                 f"choose another folder, or delete this one (train has --overwrite)"
             )
-
-
-def _within(key: str, section: str) -> bool:
-    return f"{key}.".startswith(f"config.{section}.")

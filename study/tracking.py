@@ -83,8 +83,11 @@ def identifier(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def run_job(directory: RunDirectory, stage: Stage) -> Job:
-    """The job of a stage on a run directory; everything about it stands in `run.json`."""
+def run_job(directory: RunDirectory, stage: Stage, known: str | None = None) -> Job:
+    """The job of a stage on a run directory; everything about it stands in `run.json`.
+
+    `known`: the id that it has had already, of which a checkpoint knows.
+    """
     record = directory.read()
     config = dict(record["config"])
     tracking = validate(Tracking, config.pop("tracking", {}), f"{directory.record}: tracking")
@@ -93,7 +96,7 @@ def run_job(directory: RunDirectory, stage: Stage) -> Job:
     about = {key: record.get(key) for key in ("data", "parameters", "code", "versions")}
     # When and where training began tells runs of one name apart; `run.json` keeps it.
     host = str(record.get("machine", {}).get("host"))
-    begun = identifier(stage, name, str(record.get("started")), host)
+    begun = known or identifier(stage, name, str(record.get("started")), host)
     return Job(
         tracking, stage, directory.path, begun, name, config["dataset"], config | {"run": about}
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from study.cli import Parser, seed
 from study.errors import run_command
+from study.stopping import stoppable
 
 
 def parser() -> Parser:
@@ -60,4 +61,5 @@ def default_directory(file: Path, dataset: str, seed: int) -> Path:
 
 
 if __name__ == "__main__":
-    run_command("train", main)
+    with stoppable():
+        run_command("train", main)

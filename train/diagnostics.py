@@ -21,6 +21,12 @@ class Diagnostic(Protocol):
     def take(self) -> dict[str, float]:
         """The epoch's terms; starts anew."""
 
+    def state(self) -> dict[str, Any]:
+        """What it has counted, as tensors and numbers by name, for a checkpoint."""
+
+    def restore(self, state: dict[str, Any], device: torch.device | str) -> None:
+        """Go on from what `state` gave."""
+
 
 class CodebookUse:
     """`perplexity` and `usage` of a VQ-VAE's codebook over all codes of an epoch.
@@ -35,8 +41,10 @@ class CodebookUse:
 
     def add(self, inputs: dict[str, torch.Tensor], output: dict[str, Any]) -> None:
         indices = output["quantized_indices"].reshape(-1)
-        counts = torch.bincount(indices, minlength=self.codes)
-        self.counts = counts if self.counts is None else self.counts + counts
+        if self.counts is None:
+            self.counts = torch.zeros(self.codes, dtype=torch.int64, device=indices.device)
+        # Not bincount, which waits for a GPU to know how many bins there are.
+        self.counts.index_add_(0, indices, torch.ones_like(indices))
 
     def take(self) -> dict[str, float]:
         if self.counts is None:
@@ -46,6 +54,12 @@ class CodebookUse:
         # entr(0) = 0, as the limit has it.
         perplexity = torch.special.entr(p).sum().exp()
         return {"perplexity": float(perplexity), "usage": float((p > 0).double().mean())}
+
+    def state(self) -> dict[str, Any]:
+        return {} if self.counts is None else {"counts": self.counts}
+
+    def restore(self, state: dict[str, Any], device: torch.device | str) -> None:
+        self.counts = state["counts"].to(device) if state else None
 
 
 class AdversarialBalance:
@@ -83,6 +97,16 @@ class AdversarialBalance:
         terms = {name: float(total) / per[name] for name, total in self.sums.items()}
         self.sums, self.images, self.batches = {}, 0, 0
         return terms
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "images": self.images, "batches": self.batches}
+
+    def restore(self, state: dict[str, Any], device: torch.device | str) -> None:
+        self.images, self.batches = state["images"], state["batches"]
+        self.sums = {
+            name: total.to(device) if torch.is_tensor(total) else total
+            for name, total in state["sums"].items()
+        }
 
 
 def _hear_scores(discriminator: nn.Module) -> tuple[list[torch.Tensor], Any]:

@@ -1,7 +1,7 @@
 """Train one run into its directory, and open a trained one again."""
 
 import copy
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,29 @@ from pythae.trainers.trainer_utils import set_seed
 
 from study.datasets import Dataset
 from study.errors import RunFailed, StudyError, one_line
-from study.files import write_json
+from study.identity import digest
 from study.lock import locked
+from study.progress import say
 from study.provenance import code_version, machine, now, package_versions
 from study.rundir import RunDirectory
 from study.runs import Run, parse_run
 from study.tracking import Tracker, run_job
+from train.checkpoint import Checkpoints
 from train.dataset import ImageDataset
-from train.history import HistoryCallback, learning_rates
+from train.execution import settings
 from train.models import build_model, load_weights
-from train.trainer import BarCallback, RunPipeline, final_model_aside, quiet_pythae
+from train.pipeline import BarCallback, RunPipeline, quiet_pythae
+from train.prune import prune_run
+from train.trainer import Session
 
 
 def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) -> bool:
-    """Train `run` on `dataset` into the run directory `out`.
+    """Train `run` on `dataset` into the run directory `out`, from its checkpoint where it has one.
 
     Returns False where the finished run is there already, True after training. StudyError where
     `out` holds another run, another process is at work in it, or the config does not fit the
-    data; RunFailed where training fails, noted in `failure.json`.
+    data; RunFailed where training fails, noted in `failure.json`. Stopped or KeyboardInterrupt,
+    a checkpoint written, where a signal ends it (`study.stopping.stoppable` listens).
     """
     run = run.with_shape(dataset.shape)
     directory = RunDirectory(out)
@@ -41,28 +46,47 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     model = _built(run)
     with locked(directory.path):
         if not directory.begin(identity, _about(run, model), overwrite):
+            prune_run(directory, run.config.engine.keep)
             return False
-        with Tracker(run_job(directory, "train")) as tracker:
-            _train(run, model, dataset, directory, tracker)
+        checkpoints = Checkpoints(directory, digest(identity))
+        state = checkpoints.read() if directory.stopped else None
+        if state is not None:
+            epoch, step = state["trainer"]["epoch"], state["trainer"]["step"]
+            say(f"{directory.path}: goes on from epoch {epoch}, step {step}")
+        elif directory.stopped:
+            say(f"{directory.path}: no checkpoint can be used; it starts from the beginning")
+        job = run_job(directory, "train", state and state["wandb_id"])
+        with Tracker(job) as tracker:
+            session = Session(
+                run,
+                directory,
+                checkpoints,
+                state,
+                fresh=partial(_fresh, run),
+                seen=tracker.log_epoch,
+                kept={"wandb_id": job.id},
+            )
+            _train(session, model, dataset)
     return True
 
 
-def _train(
-    run: Run, model: Any, dataset: Dataset, directory: RunDirectory, tracker: Tracker
-) -> None:
+def _train(session: Session, model: Any, dataset: Dataset) -> None:
+    run, directory = session.run, session.directory
     # Pythae writes into it: RAE_L2's weight decay, say. The run stays what was recorded.
     trainer = copy.deepcopy(run.trainer)
     trainer.output_dir = str(directory.path)
     bar = BarCallback(directory.path.as_posix())
-    history = HistoryCallback(directory.history, tracker.log_epoch)
-    callbacks = [history, bar]
     quiet_pythae()
-    started = time.perf_counter()
+    on_gpu = torch.cuda.is_available() and not trainer.no_cuda
     try:
-        data = {split: ImageDataset(dataset.path(split)) for split in _splits(run, dataset)}
-        pipeline = RunPipeline(model=model, training_config=trainer)
-        history.rates = lambda: learning_rates(pipeline.trainer)
-        pipeline(data["train"], data.get("eval"), callbacks)
+        with settings(run.config.engine, torch.device("cuda" if on_gpu else "cpu")):
+            stage_to = run.config.engine.stage_to
+            data = {
+                split: ImageDataset(dataset.path(split), stage_to)
+                for split in _splits(run, dataset)
+            }
+            pipeline = RunPipeline(model=model, training_config=trainer)
+            pipeline(data["train"], data.get("eval"), [bar], session)
     except Exception as error:
         directory.note_failure("train", error)
         if isinstance(error, StudyError):
@@ -70,10 +94,12 @@ def _train(
         raise RunFailed(f"{directory.path}: {type(error).__name__}: {one_line(error)}") from error
     finally:
         bar.close()
-    seconds = round(time.perf_counter() - started, 1)
-    write_json(directory.finished, {"finished": now(), "seconds": seconds})
-    # Last: a run is trained when `final_model` is there.
-    final_model_aside(directory.path).rename(directory.final_model)
+
+
+def _fresh(run: Run) -> Any:
+    """The run's model anew; no generator that training draws from moves."""
+    with torch.random.fork_rng(devices=[]):
+        return build_model(run)
 
 
 def _splits(run: Run, dataset: Dataset) -> list[str]:
@@ -157,18 +183,19 @@ def _about(run: Run, model: Any) -> dict[str, Any]:
     }
 
 
-def load_trained(out: Path) -> tuple[Run, Any]:
+def load_trained(out: Path, last: bool = False) -> tuple[Run, Any]:
     """The run in `out` and its trained model, in eval mode on the CPU.
 
-    The model is built anew from the config in `run.json` and filled from `final_model/model.pt`
-    with `weights_only=True`: the pickles that Pythae lays beside it are never opened.
+    The best model, or with `last` the one of the last epoch (`engine.keep`). It is built anew
+    from the config in `run.json` and filled from its weights with `weights_only=True`: the
+    pickles that Pythae lays beside them are never opened.
     """
     directory = RunDirectory(out)
     run = parse_run(directory.read()["config"], directory.record)
     if not directory.trained:
         raise StudyError(f"{out}: training has not finished there; 'python -m train' does it")
     model = build_model(run)
-    weights = directory.final_model / "model.pt"
+    weights = directory.last_model if last else directory.final_model / "model.pt"
     try:
         load_weights(model, torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:

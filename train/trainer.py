@@ -1,18 +1,19 @@
-"""Pythae's trainers and `TrainingPipeline`, writing into a run directory of ours.
+"""Pythae's trainers with an engine of ours: they stop anywhere and go on bit for bit.
 
-What changes: where files go (no folder named by the second), what is printed (one bar, and
-nothing where nobody looks), and that a loss that is not finite ends the run with one line.
-Optimisation, data order and the choice of the best model are upstream's.
+Optimizers, schedulers, what a step does with a model's losses and what callbacks are told stay
+Pythae's, whichever of its four trainers it is. The loop around them is this one mixin: batches
+come from `train.loader`, nothing waits for the device at each step, the state of the run goes
+into checkpoints, and the best model is chosen as `engine.select` says.
 """
 
-import logging
-import math
-import warnings
-from pathlib import Path
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from pythae.models.base.base_utils import ModelOutput
-from pythae.pipelines import TrainingPipeline
 from pythae.trainers import (
     AdversarialTrainer,
     AdversarialTrainerConfig,
@@ -23,113 +24,256 @@ from pythae.trainers import (
     CoupledOptimizerTrainer,
     CoupledOptimizerTrainerConfig,
 )
-from pythae.trainers.training_callbacks import CallbackHandler, TrainingCallback
-from torch.utils.data import Dataset
+from pythae.trainers.training_callbacks import CallbackHandler
 
-from study.errors import RunFailed
-from study.progress import progress
+from study.pythae_json import optimized_parts
+from study.rundir import RunDirectory
+from study.runs import Run
+from study.stopping import deferred
+from train.checkpoint import Checkpoints
+from train.diagnostics import diagnostics
+from train.execution import prepare_networks
+from train.history import EpochTerms, learning_rates
+from train.loader import BatchLoader
 from train.models.vaegan import VAEGANCorrected
+from train.not_finite import check_terms, refused_reconstruction
+from train.saving import Saving
+from train.selection import Selection
+from train.state import Best, optimizers
+
+# Steps between two looks at whether all losses were finite: each look waits for the device.
+LOOK_EVERY = 128
 
 
-class BarCallback(TrainingCallback):
-    """One bar over all training steps of the run, with the last eval loss beside it."""
+@dataclass(frozen=True)
+class Session:
+    """What a trainer needs beside Pythae's arguments."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.bar: Any = None
-
-    def on_epoch_begin(self, training_config: Any, train_loader: Any = None, **kwargs: Any) -> None:
-        if self.bar is None:
-            total = training_config.num_epochs * len(train_loader)
-            self.bar = progress(total, self.what, "step")
-
-    def on_train_step_end(self, training_config: Any, **kwargs: Any) -> None:
-        self.bar.update(1)
-
-    def on_log(self, training_config: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        loss = logs.get("eval_epoch_loss", logs["train_epoch_loss"])
-        self.bar.set_postfix_str(f"epoch {kwargs['global_step']}, loss {loss:.4g}")
-
-    def close(self) -> None:
-        """Take the bar off the terminal, also when training failed."""
-        if self.bar is not None:
-            self.bar.close()
+    run: Run
+    directory: RunDirectory
+    checkpoints: Checkpoints
+    # The state to go on from; None: from the beginning.
+    resumed: dict[str, Any] | None
+    # The run's model made anew, for saving: nothing of the engine's is in it.
+    fresh: Callable[[], Any]
+    # Is told each line of the history when it is written.
+    seen: Callable[[dict[str, Any]], object]
+    # Kept in checkpoints beside the trainer's state.
+    kept: dict[str, Any]
 
 
-class RunDirectoryMixin:
-    """Any Pythae trainer, with its output in `training_config.output_dir` itself."""
+class EngineMixin:
+    """Any of Pythae's trainers, in a run directory."""
+
+    def __init__(self, *, session: Session, **arguments: Any) -> None:
+        self.session = session
+        self.engine = session.run.config.engine
+        self.directory = session.directory
+        super().__init__(**arguments)
+        prepare_networks(self.model, self.engine, torch.device(self.device))
+        # Where the next step is: epochs count from 1, steps from 0. All steps of an epoch done
+        # means that it is to be evaluated.
+        self.epoch, self.step = 1, 0
+        self.parts = optimized_parts(type(self.training_config))
+        self.loaders = {"train": self.train_loader, "eval": self.eval_loader}
+
+    # What Pythae's trainers call in their own code.
+
+    def get_train_dataloader(self, train_dataset: Any) -> BatchLoader:
+        size = self.training_config.per_device_train_batch_size
+        return BatchLoader(train_dataset, size, self.device, self.session.run.seed)
+
+    def get_eval_dataloader(self, eval_dataset: Any) -> BatchLoader:
+        size = self.training_config.per_device_eval_batch_size
+        return BatchLoader(eval_dataset, size, self.device, None)
 
     def _set_output_dir(self) -> None:
-        self.training_dir = self.training_config.output_dir
+        self.training_dir = str(self.directory.path)
         self._training_signature = self.model_name
 
     def _setup_callbacks(self) -> None:
         # Upstream adds its own bar (one an epoch) and its console printer here.
         self.callback_handler = CallbackHandler(callbacks=self.callbacks, model=self.model)
 
-    def train_step(self, epoch: int) -> Any:
-        return self._finite(super().train_step, "train", epoch)
+    # The loop.
 
-    def eval_step(self, epoch: int) -> Any:
-        return self._finite(super().eval_step, "eval", epoch)
+    def train(self, log_output_dir: str | None = None) -> None:
+        """Train from the session's state, or from the beginning, until the run is done.
 
-    def _finite(self, step: Any, split: str, epoch: int) -> Any:
-        losses: Any = math.nan
+        Stopped or KeyboardInterrupt, with a checkpoint written, where a signal asks for it;
+        RunFailed where a loss is not finite.
+        """
+        self.prepare_training()
+        observers, hooks = diagnostics(self.model)
+        self.selection = Selection(self.engine.select, self.model)
+        self.terms = EpochTerms(observers[True])
+        self.eval_terms = EpochTerms([*observers[False], self.selection])
+        self.best = Best(self.selection.better)
+        self.callback_handler.on_train_begin(
+            training_config=self.training_config, model_config=self.model_config
+        )
         try:
-            losses = step(epoch)
-        except ArithmeticError:  # upstream's word for NaN
-            pass
+            with deferred() as self.stop:
+                self.saving = Saving(self)
+                while self.epoch <= self.training_config.num_epochs:
+                    self._epoch(self.epoch)
+                self.saving.finish()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self.callback_handler.on_train_end(self.training_config)
+
+    def _epoch(self, epoch: int) -> None:
+        self.callback_handler.on_epoch_begin(
+            training_config=self.training_config,
+            epoch=epoch,
+            step=self.step,
+            train_loader=self.train_loader,
+            eval_loader=self.eval_loader,
+        )
+        rates = learning_rates(optimizers(self))
+        if self.step < len(self.train_loader):
+            self.train_step(epoch)
+            self.saving.pause()
+        evaluated = self._evaluated(epoch)
+        line = {"epoch": epoch, "train": self.terms.means(), "eval": evaluated, **rates}
+        self._schedulers_step(**self._scheduler_metrics(evaluated or line["train"]))
+        self.best.see(self._score(line), epoch, self.model)
+        self.callback_handler.on_epoch_end(training_config=self.training_config)
+        self.epoch, self.step = epoch + 1, 0
+        self.saving.epoch_ends(line)
+        losses = {f"{s}_epoch_loss": self._total(line[s]) for s in ("train", "eval") if line[s]}
+        self.callback_handler.on_log(
+            self.training_config, losses, global_step=epoch, rank=self.rank
+        )
+        self.saving.pause()
+
+    def _evaluated(self, epoch: int) -> dict[str, float]:
+        if self.eval_loader is None:
+            return {}
+        try:
+            return self.eval_step(epoch)
+        except _CutOff:
+            self.saving.pause()
+            raise
+
+    def train_step(self, epoch: int) -> None:
+        """The rest of an epoch's batches, from `self.step` on."""
+        told = {"training_config": self.training_config}
+        self.callback_handler.on_train_step_begin(
+            **told, train_loader=self.train_loader, epoch=epoch, rank=self.rank
+        )
+        self.model.train()
+        steps = len(self.train_loader)
+        for inputs in self.train_loader.batches(epoch, start=self.step):
+            if hasattr(self.model, "anneal"):
+                self.model.anneal(epoch - 1 + self.step / steps)
+            output = self._forward(inputs, epoch, "train")
+            self._optimizers_step(output)
+            self.terms.add(inputs, output)
+            # Its graph is let go before the next one is made.
+            del output
+            self.step += 1
+            self.callback_handler.on_train_step_end(**told)
+            if self.step % LOOK_EVERY == 0:
+                check_terms(self, "train")
+            if self.step < steps:
+                self.saving.pause()
+        check_terms(self, "train")
+        self.model.update()
+
+    def eval_step(self, epoch: int) -> dict[str, float]:
+        """Mean of each term over the eval split, under the same random draws at each epoch."""
+        told = {"training_config": self.training_config}
+        self.callback_handler.on_eval_step_begin(
+            **told, eval_loader=self.eval_loader, epoch=epoch, rank=self.rank
+        )
+        self.model.eval()
+        with self._draws_of_evaluation():
+            for inputs in self.eval_loader.batches(epoch):
+                output = self._forward_without_gradients(inputs, epoch)
+                self.eval_terms.add(inputs, output)
+                self.callback_handler.on_eval_step_end(**told)
+                if self.stop.asked:
+                    raise _CutOff
+        check_terms(self, "eval")
+        return self.eval_terms.means()
+
+    def _forward(self, inputs: Any, epoch: int, split: str) -> ModelOutput:
+        count = len(self.loaders[split].dataset)
+        try:
+            with self.amp_context:
+                return self.model(inputs, epoch=epoch, dataset_size=count, uses_ddp=False)
         except RuntimeError as error:
             # torch's BCE refuses NaN in these words before a loss can show it.
             if "between 0 and 1" not in str(error):
                 raise
-        # Trainers of several optimizers give the total first and then its parts.
-        loss = losses[0] if isinstance(losses, tuple) else losses
-        # Upstream takes no model for the best whose loss is 1e10 or more, and then has none.
-        if not abs(loss) < 1e10:
-            raise RunFailed(
-                f"{self.training_dir}: the {split} loss became {loss} in epoch {epoch}; "
-                f"a smaller trainer.learning_rate is the first thing to try"
-            )
-        return losses
+            refused_reconstruction(self, split)
 
-    def save_model(self, model: Any, dir_path: str) -> None:
-        """Save beside `final_model`; whoever trains renames it when all else is written."""
-        super().save_model(_unhooked(model), str(final_model_aside(Path(self.training_dir))))
+    # Set once a model turns out to want gradients in evaluation (HVAE, RHVAE, RAE_GP).
+    wants_gradients = False
 
-    def save_checkpoint(self, model: Any, dir_path: str, epoch: int) -> None:
-        """As Pythae's, of the best model so far."""
-        super().save_checkpoint(_unhooked(model), dir_path, epoch)
+    def _forward_without_gradients(self, inputs: Any, epoch: int) -> ModelOutput:
+        if not self.wants_gradients:
+            try:
+                with torch.no_grad():
+                    return self._forward(inputs, epoch, "eval")
+            except RuntimeError as error:
+                # Upstream tries again after any error, and so hides what is out of memory.
+                if "does not require grad" not in str(error):
+                    raise
+                self.wants_gradients = True
+        return self._forward(inputs, epoch, "eval")
+
+    @contextlib.contextmanager
+    def _draws_of_evaluation(self) -> Iterator[None]:
+        """Random draws of evaluation: their own, so that training does not depend on them."""
+        on_gpu = torch.device(self.device).type == "cuda"
+        devices = [torch.cuda.current_device()] if on_gpu else []
+        streams = np.random.SeedSequence(self.session.run.seed, spawn_key=(1,))
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int(streams.generate_state(1)[0]))
+            yield
+
+    # Losses.
+
+    def _total(self, terms: dict[str, float]) -> float:
+        """The loss of the run: of a trainer of several parts the sum of theirs."""
+        if not self.parts:
+            return terms["loss"]
+        return sum(terms[f"{part}_loss"] for part in self.parts)
+
+    def _score(self, line: dict[str, Any]) -> float:
+        """What the best model is chosen by."""
+        if self.training_config.keep_best_on_train:
+            return self._total(line["train"])
+        if self.engine.select == "loss":
+            return self._total(line["eval"])
+        return line["eval"][self.selection.key]
+
+    def _scheduler_metrics(self, terms: dict[str, float]) -> dict[str, float]:
+        if not self.parts:
+            return {"metrics": terms["loss"]}
+        return {f"{part}_metrics": terms[f"{part}_loss"] for part in self.parts}
 
 
-def _unhooked(best: Any) -> Any:
-    """The best model, which is a deep copy, without the hooks of the history that it came with.
-
-    Pythae would pickle a VAEGAN's discriminator with one that keeps the scores of every call.
-    """
-    for part in best.modules():
-        part._forward_hooks.clear()
-    return best
+class _CutOff(Exception):
+    """Evaluation was left because the run is to stop."""
 
 
-def final_model_aside(directory: Path) -> Path:
-    """Where a run directory's final model lies until the run is done."""
-    return directory / ".final_model.partial"
-
-
-class RunTrainer(RunDirectoryMixin, BaseTrainer):
+class RunTrainer(EngineMixin, BaseTrainer):
     """Pythae's `BaseTrainer` in a run directory."""
 
 
-class RunAdversarialTrainer(RunDirectoryMixin, AdversarialTrainer):
+class RunAdversarialTrainer(EngineMixin, AdversarialTrainer):
     """Pythae's trainer of Adversarial_AE and FactorVAE in a run directory."""
 
 
-class RunCoupledTrainer(RunDirectoryMixin, CoupledOptimizerTrainer):
+class RunCoupledTrainer(EngineMixin, CoupledOptimizerTrainer):
     """Pythae's trainer of RAE_L2 and PIWAE in a run directory."""
 
 
-class RunCoupledAdversarialTrainer(RunDirectoryMixin, CoupledOptimizerAdversarialTrainer):
+class RunCoupledAdversarialTrainer(EngineMixin, CoupledOptimizerAdversarialTrainer):
     """Pythae's trainer of VAEGAN in a run directory."""
 
     def _optimizers_step(self, model_output: ModelOutput) -> None:
@@ -147,36 +291,3 @@ TRAINERS = {
     CoupledOptimizerTrainerConfig: RunCoupledTrainer,
     CoupledOptimizerAdversarialTrainerConfig: RunCoupledAdversarialTrainer,
 }
-
-
-class RunPipeline(TrainingPipeline):
-    """Pythae's `TrainingPipeline` with our trainers: its checks of model, config and data stay."""
-
-    def __call__(
-        self, train_data: Dataset, eval_data: Dataset | None, callbacks: list[TrainingCallback]
-    ) -> None:
-        for data in (train_data, eval_data):
-            if data is not None:
-                self._check_dataset(data)
-        self.trainer = TRAINERS[type(self.training_config)](
-            model=self.model,
-            train_dataset=train_data,
-            eval_dataset=eval_data,
-            training_config=self.training_config,
-            callbacks=callbacks,
-        )
-        self.trainer.train()
-
-
-def quiet_pythae() -> None:
-    """Turn off Pythae's console logging: each of its modules prints to stderr on its own.
-
-    Its warnings too: networks that do not fit are refused before, and the rest is of how Pythae
-    calls torch (SVAE's and PoincareVAE's distributions).
-    """
-    warnings.filterwarnings("ignore", module="pythae")
-    warnings.filterwarnings("ignore", message=".*'pythae")  # torch's, of Pythae's distributions
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.startswith("pythae") and isinstance(logger, logging.Logger):
-            logger.handlers.clear()
-            logger.setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import torch
 from pythae import models as pythae_models
 from pythae.models import RHVAE
 from pythae.models.rhvae.rhvae_utils import create_inverse_metric, create_metric
@@ -48,8 +49,32 @@ def load_weights(model: Any, saved: dict[str, Any]) -> None:
     model.load_state_dict(saved["model_state_dict"])
     if isinstance(model, RHVAE):
         # Its metric is made of the training images' latents, which are no parameters.
-        model.M_tens, model.centroids_tens = saved["M"], saved["centroids"]
+        device = next(model.parameters()).device
+        model.M_tens, model.centroids_tens = (saved[k].to(device) for k in ("M", "centroids"))
         model.G, model.G_inv = create_metric(model), create_inverse_metric(model)
+
+
+def saved_form(model: Any) -> dict[str, Any]:
+    """A model's weights as `load_weights` takes them; the tensors are the model's own."""
+    form = {"model_state_dict": model.state_dict()}
+    if isinstance(model, RHVAE):
+        form |= {"M": model.M_tens, "centroids": model.centroids_tens}
+    return form
+
+
+def epoch_form(model: Any) -> dict[str, Any]:
+    """What a model has gathered since its epoch began, which is no part of its weights."""
+    if isinstance(model, RHVAE):
+        return {"M": list(model.M), "centroids": list(model.centroids)}
+    return {}
+
+
+def load_epoch_form(model: Any, form: dict[str, Any], device: torch.device | str) -> None:
+    """Give a model back what `epoch_form` told."""
+    for name, tensors in form.items():
+        gathered = getattr(model, name)
+        gathered.clear()
+        gathered.extend(tensor.to(device) for tensor in tensors)
 
 
 def _check_window(run: Run) -> None:

@@ -1,0 +1,78 @@
+"""Pythae's `TrainingPipeline` with trainers of ours, and what it says turned off."""
+
+import logging
+import warnings
+from typing import Any
+
+from pythae.pipelines import TrainingPipeline
+from pythae.trainers.training_callbacks import TrainingCallback
+from torch.utils.data import Dataset
+
+from study.progress import progress
+from train.trainer import TRAINERS, Session
+
+
+class BarCallback(TrainingCallback):
+    """One bar over all training steps of the run, with the last eval loss beside it."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.bar: Any = None
+
+    def on_epoch_begin(
+        self, training_config: Any, epoch: int = 1, step: int = 0, **kwargs: Any
+    ) -> None:
+        if self.bar is None:
+            steps = len(kwargs["train_loader"])
+            done = (epoch - 1) * steps + step
+            self.bar = progress(training_config.num_epochs * steps, self.what, "step", done)
+
+    def on_train_step_end(self, training_config: Any, **kwargs: Any) -> None:
+        self.bar.update(1)
+
+    def on_log(self, training_config: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        loss = logs.get("eval_epoch_loss", logs["train_epoch_loss"])
+        self.bar.set_postfix_str(f"epoch {kwargs['global_step']}, loss {loss:.4g}")
+
+    def close(self) -> None:
+        """Take the bar off the terminal, also when training failed."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class RunPipeline(TrainingPipeline):
+    """Pythae's `TrainingPipeline` with our trainers: its checks of model, config and data stay."""
+
+    def __call__(
+        self,
+        train_data: Dataset,
+        eval_data: Dataset | None,
+        callbacks: list[TrainingCallback],
+        session: Session,
+    ) -> None:
+        for data in (train_data, eval_data):
+            if data is not None:
+                self._check_dataset(data)
+        self.trainer = TRAINERS[type(self.training_config)](
+            model=self.model,
+            train_dataset=train_data,
+            eval_dataset=eval_data,
+            training_config=self.training_config,
+            callbacks=callbacks,
+            session=session,
+        )
+        self.trainer.train()
+
+
+def quiet_pythae() -> None:
+    """Turn off Pythae's console logging: each of its modules prints to stderr on its own.
+
+    Its warnings too: networks that do not fit are refused before, and the rest is of how Pythae
+    calls torch (SVAE's and PoincareVAE's distributions).
+    """
+    warnings.filterwarnings("ignore", module="pythae")
+    warnings.filterwarnings("ignore", message=".*'pythae")  # torch's, of Pythae's distributions
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("pythae") and isinstance(logger, logging.Logger):
+            logger.handlers.clear()
+            logger.setLevel(logging.WARNING)
