@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evaluate.latents import Sampler
 from evaluate.measure import Meter, Result, Values, named, refuse_unless_finite
 from evaluate.metrics.diversity import Diversity
 from evaluate.metrics.sharpness import sharpness
 from study.progress import progress
+from train.latents.base import Sampler
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluate.latents import POSTERIOR, Encoded, Latents, Noise
 from evaluate.metrics.bce import bce
 from evaluate.metrics.codebook import perplexity, usage
 from evaluate.metrics.diversity import Diversity
@@ -23,6 +22,7 @@ from study.errors import RunFailed
 from study.progress import progress
 from study.schema import Evaluation, GaussianLikelihood
 from train.dataset import to_unit
+from train.latents.base import POSTERIOR, Encoded, Latents, Noise
 
 RECONSTRUCTION = {"MSE": mse, "BCE": bce, "SSIM": ssim, "GMSD": gmsd}
 

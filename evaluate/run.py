@@ -10,8 +10,6 @@ import numpy as np
 import torch
 
 from evaluate.generate import Generation, generate, to_bytes
-from evaluate.kinds import latents_of
-from evaluate.latents import Latents
 from evaluate.measure import Meter, Result, batches, measure
 from evaluate.mirror import mirror_evaluation
 from evaluate.perceptual import Perceptual, check_required, lacking, perceptual
@@ -27,6 +25,8 @@ from study.rundir import METRICS_FORMAT, RunDirectory
 from study.runs import Run
 from study.schema import Evaluation, validate
 from train.dataset import to_unit
+from train.latents import latents_of
+from train.latents.base import Latents
 from train.run import load_trained
 
 # Of which z, in words, for what is published.

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from evaluate.__main__ import main
-from evaluate.latents import POSTERIOR, Noise
 from evaluate.measure import Meter
 from evaluate.metrics.elbo import bernoulli_log_likelihood, gaussian_log_likelihood
 from evaluate.metrics.kl import kl
@@ -22,6 +21,7 @@ from study.jsonfile import read_json_object
 from study.schema import GaussianLikelihood
 from tests import made
 from tests.training import train
+from train.latents.base import POSTERIOR, Noise
 from train.run import load_trained
 
 

@@ -10,8 +10,6 @@ import torch
 from scipy import ndimage, spatial, stats
 
 from evaluate.generate import generate
-from evaluate.kinds import latents_of
-from evaluate.latents import POSTERIOR, SAMPLES, Noise
 from evaluate.measure import Meter, Result
 from evaluate.metrics.kl import kl
 from evaluate.perceptual import Perceptual
@@ -26,6 +24,8 @@ from study.runs import load_run
 from study.schema import Evaluation, GaussianLikelihood
 from tests import made
 from tests.training import train
+from train.latents import latents_of
+from train.latents.base import POSTERIOR, SAMPLES, Noise
 from train.run import load_trained, run_identity
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from pythae.models import VAE, VQVAE, VAEConfig, VQVAEConfig
 
-from evaluate.kinds import KINDS, latents_of
-from evaluate.latents import POSTERIOR, SAMPLES, Latents, Noise, draw_codes
 from study.schema import ConvGrid, Mlp
+from train.latents import KINDS, latents_of
+from train.latents.base import POSTERIOR, SAMPLES, Latents, Noise, draw_codes
 from train.networks import build_networks
 
 SHAPE = (1, 28, 28)

@@ -235,8 +235,8 @@ def test_weights_that_come_later_are_used(trunks, made_trunks, tmp_path, data, m
 
 
 def test_run_is_measured_on_the_means_and_as_published_on_a_draw(trunks, tmp_path, data) -> None:
-    from evaluate.latents import POSTERIOR, Noise
     from study.datasets import open_dataset
+    from train.latents.base import POSTERIOR, Noise
     from train.run import load_trained
 
     out = lpips_run(tmp_path, data, ["vgg", "as_published"])

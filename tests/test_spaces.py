@@ -10,13 +10,13 @@ import scipy.stats
 import torch
 from pythae.trainers.trainer_utils import set_seed
 
-from evaluate.kinds import KINDS, latents_of
-from evaluate.latents import Sampler
 from evaluate.run import evaluate_run
 from study.datasets import open_dataset
 from study.rundir import RunDirectory
 from study.runs import parse_run
 from tests import made, made_pythae
+from train.latents import KINDS, latents_of
+from train.latents.base import Sampler
 from train.models import build_model
 from train.run import train_run
 

@@ -1,9 +1,9 @@
-"""Which kind of latents each of Pythae's models has."""
+"""What each of Pythae's models encodes, decodes and is sampled from; `latents_of` knows which."""
 
 from typing import Any
 
-from evaluate.latents import GaussianLatents, Latents, QuantisedLatents
-from evaluate.spaces import (
+from train.latents.base import GaussianLatents, Latents, QuantisedLatents
+from train.latents.spaces import (
     AdversarialLatents,
     BallLatents,
     FlowLatents,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pythae.models import VAE_IAF
 
-from evaluate.latents import COMPONENTS, Encoded, GaussianLatents, Latents, Noise, Sampler
+from train.latents.base import COMPONENTS, Encoded, GaussianLatents, Latents, Noise, Sampler
 
 
 class AdversarialLatents(GaussianLatents):

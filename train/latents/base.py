@@ -1,6 +1,6 @@
-"""What evaluation asks of a model's latents, and how each kind of model answers.
+"""What is asked of a model's latents, and how each kind of model answers.
 
-A model's kind is in `evaluate.kinds`. A further kind is a subclass of `Latents` and a line there:
+A model's kind is in `train.latents`. A further kind is a subclass of `Latents` and a line there:
 metrics follow from what its `Encoded` holds (a `posterior`: KL, ELBO and the columns as published;
 `codes`: the codebook's).
 """
