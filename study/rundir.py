@@ -111,6 +111,8 @@ class RunDirectory:
                 return False
             if self.stopped:
                 record = self.read()
+                for stale in (self.failure, self.not_finite):
+                    stale.unlink(missing_ok=True)
                 write_json(self.record, record | {"resumed": [*record.get("resumed", []), about]})
                 return True
         self._refuse_foreign_files()

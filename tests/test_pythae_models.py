@@ -22,6 +22,7 @@ from study.rundir import RunDirectory
 from study.runs import Run, parse_run
 from study.schema import ConvNet
 from tests import made, made_pythae
+from tests.stock import train_stock
 from train.history import read_history
 from train.models import build_model
 from train.networks import build_networks
@@ -80,7 +81,7 @@ def test_trainer_is_the_one_pythaes_pipeline_asks_for(kind: str) -> None:
 def test_trains_moves_every_part_and_is_loaded_to_the_same_bits(
     kind: str, tmp_path: Path, small: Dataset
 ) -> None:
-    """Against stock Pythae too: same weights at the start, same seed, same weights at the end."""
+    """Against stock Pythae too: same weights at the start, same seed and order, same weights at the end."""
     run = made_run(kind)
     before = run.resolved()
     first = {k: v.clone() for k, v in as_seeded(run).state_dict().items()}
@@ -93,22 +94,13 @@ def test_trains_moves_every_part_and_is_loaded_to_the_same_bits(
     assert run_identity(loaded_run, small) == run_identity(run, small)
     still = [k for k, p in model.named_parameters() if torch.equal(p, first[k])]
     assert still == [k for k, p in model.named_parameters() if not p.requires_grad]
-    best = stock(made_run(kind), small, tmp_path).eval()
+    best = train_stock(made_run(kind), small, tmp_path / "stock")._best_model.eval()
     want, got = best.state_dict(), model.state_dict()
     assert got.keys() == want.keys()
     assert [k for k in want if not torch.equal(got[k], want[k])] == []
     x = images(small)
     for one, other in zip(reconstructed(model, x), reconstructed(best, x), strict=True):
         assert torch.equal(one, other)
-
-
-def stock(run: Run, data: Dataset, tmp_path: Path) -> Any:
-    """The best model of Pythae's own pipeline."""
-    model = as_seeded(run)
-    run.trainer.output_dir = str(tmp_path / "stock")
-    pipeline = TrainingPipeline(model=model, training_config=run.trainer)
-    pipeline(*(np.array(data.images(split)) / 255.0 for split in ("train", "eval")))
-    return pipeline.trainer._best_model
 
 
 def reconstructed(model: Any, x: torch.Tensor) -> list[torch.Tensor]:

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 from pythae.models import AutoModel
-from pythae.pipelines import TrainingPipeline
 from pythae.trainers import BaseTrainerConfig
-from pythae.trainers.trainer_utils import set_seed
 
 from study.datasets import open_dataset
 from study.errors import RunFailed, StudyError
 from study.rundir import RunDirectory
 from study.runs import load_run
 from tests import made
+from tests.stock import train_stock
 from tests.training import train, weights
 from train.__main__ import main
 from train.dataset import ImageDataset
 from train.history import read_history
+from train.loader import epoch_order
 from train.models import build_model
 from train.models.noisy import add_noise, rbf_mmd
 from train.run import load_trained
@@ -34,22 +34,18 @@ def without_times(history: list[dict]) -> list[dict]:
 
 @pytest.mark.parametrize("kind", made.MODELS)
 def test_final_weights_equal_stock_pythaes(kind: str, tmp_path: Path, data: Path) -> None:
-    """Same weights at the start, same seed: the same weights at the end, bit for bit."""
+    """Same weights at the start, same seed, same order: the same weights at the end, bit for bit."""
     convnet = {"networks": {"name": "convnet28", "width": 2}}
     out = train(tmp_path, data, kind, **convnet)
     run = load_run(made.run_file(tmp_path, kind, **convnet)).with_shape((1, 28, 28))
-    set_seed(run.seed)
-    model = build_model(run)
-    run.trainer.output_dir = str(tmp_path / "stock")
-    dataset = open_dataset(data, "tiny")
-    floats = [np.array(dataset.images(split)) / 255.0 for split in ("train", "eval")]
-    stock = TrainingPipeline(model=model, training_config=run.trainer)
-    stock(*floats)
-    want = stock.trainer._best_model.state_dict()
-    got = weights(out)
-    assert got.keys() == want.keys()
-    for key in want:
-        assert torch.equal(got[key], want[key]), key
+    stock = train_stock(run, open_dataset(data, "tiny"), tmp_path / "stock")
+    last = torch.load(out / "last_model.pt", weights_only=True)["model_state_dict"]
+    pairs = [(weights(out), stock._best_model), (last, stock.model)]
+    for got, model in pairs:
+        want = model.state_dict()
+        assert got.keys() == want.keys()
+        for key in want:
+            assert torch.equal(got[key], want[key]), key
 
 
 @pytest.mark.parametrize("kind", made.MODELS)
@@ -115,11 +111,12 @@ def test_history_is_the_mean_over_images_not_over_batches(tmp_path: Path, data: 
 
 
 def test_final_model_is_the_best_of_eval(tmp_path: Path, data: Path) -> None:
-    """A rate that becomes a thousandfold after three epochs: the best is not the last."""
+    """A rate that becomes far too large after three epochs: the best is not the last."""
     trainer = made.run_config()["trainer"] | {
         "num_epochs": 4,
+        "learning_rate": 0.1,
         "scheduler_cls": "StepLR",
-        "scheduler_params": {"step_size": 3, "gamma": 1000.0},
+        "scheduler_params": {"step_size": 3, "gamma": 1e4},
     }
     out = train(tmp_path, data, "AE", trainer=trainer)
     losses = [line["eval"]["loss"] for line in read_history(RunDirectory(out).history)]
@@ -179,9 +176,13 @@ def test_weights_that_are_no_weights(tmp_path: Path, data: Path) -> None:
 
 
 def test_finite_loss_that_pythae_takes_for_no_best(tmp_path: Path, data: Path) -> None:
+    """Of 1e10 or more: stock Pythae ends without a best model, and fails when it saves it."""
     model = {"name": "BetaVAEConfig", "latent_dim": 3, "beta": 1e14}
-    with pytest.raises(RunFailed, match="the train loss became .* in epoch 1"):
-        train(tmp_path, data, "BetaVAE", model=model)
+    out = train(tmp_path, data, "BetaVAE", model=model)
+    losses = [line["eval"]["loss"] for line in read_history(RunDirectory(out).history)]
+    assert min(losses) >= 1e10
+    finished = json.loads((out / "finished.json").read_text())
+    assert finished["best"]["value"] == min(losses)
 
 
 @pytest.mark.parametrize(
@@ -224,13 +225,30 @@ def test_worker_processes_get_the_path_not_the_images(tmp_path: Path, data: Path
 
 
 def test_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path: Path, data: Path) -> None:
-    trainer = made.run_config()["trainer"] | {"learning_rate": 1e30}
-    with pytest.raises(RunFailed, match=r"the (train|eval) loss became \w+ in epoch 1") as error:
-        train(tmp_path, data, "VAE", trainer=trainer, model={"name": "VAEConfig", "latent_dim": 3})
+    """And leaves the batch's images, what was not finite, and the checkpoint before it."""
+    trainer = made.run_config()["trainer"] | {
+        "learning_rate": 1e-3,
+        "scheduler_cls": "StepLR",
+        "scheduler_params": {"step_size": 1, "gamma": 1e30},
+    }
+    model = {"name": "VAEConfig", "latent_dim": 3}
+    engine = {"checkpoint_every": {"steps": 1}}
+    with pytest.raises(RunFailed, match=r"the train \w+ became \w+ .*in epoch 2, batch 1") as error:
+        train(tmp_path, data, "VAE", trainer=trainer, model=model, engine=engine)
     assert error.value.status == 1
     directory = RunDirectory(tmp_path / "out")
     assert not directory.trained
     assert directory.failed_stage() == "train"
+    report = json.loads(directory.not_finite.read_text())
+    assert report["indices"] == [int(i) for i in epoch_order(3, 2, 70)[16:32]]
+    assert report["not_finite"]["loss"] in ("nan", "inf", "-inf")
+    # Whoever goes on from the last good checkpoint finds the same, and nothing worse.
+    state = torch.load(directory.checkpoint, weights_only=True)["state"]["trainer"]
+    assert (state["epoch"], state["step"]) == (2, 1)
+    weights_then = state["model"]["model_state_dict"].values()
+    assert all(bool(value.isfinite().all()) for value in weights_then)
+    with pytest.raises(RunFailed, match="in epoch 2, batch 1"):
+        train(tmp_path, data, "VAE", trainer=trainer, model=model, engine=engine)
 
 
 def test_latent_noise_acts_in_training_only() -> None:

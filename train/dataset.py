@@ -23,7 +23,7 @@ class ImageDataset(Dataset):
     which gathers those images and no others.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stage_to=None) -> None:
         """`path`: an `.npz` whose `data` is uint8, N x C x H x W."""
         self.path = path
 

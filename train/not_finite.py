@@ -49,10 +49,9 @@ def _end(trainer: Any, split: str, batch: int, what: dict[str, str]) -> NoReturn
         "indices": [int(index) for index in indices],
     }
     write_json(directory.not_finite, report)
-    name, value = next(iter(what.items()))
+    name = "loss" if "loss" in what else next(iter(what))
     more = f" (and {len(what) - 1} more)" if len(what) > 1 else ""
     raise RunFailed(
-        f"{directory.path}: {split} {name} became {value}{more} in epoch {trainer.epoch}, batch "
-        f"{batch}; {REMEDY}; {directory.not_finite.name} has the batch's images, and the last "
-        f"checkpoint was kept"
+        f"{directory.path}: the {split} {name} became {what[name]}{more} in epoch {trainer.epoch}, "
+        f"batch {batch}; {REMEDY}; {directory.not_finite.name} names the batch's images"
     )

@@ -39,7 +39,7 @@ from train.models.vaegan import VAEGANCorrected
 from train.not_finite import check_terms, refused_reconstruction
 from train.saving import Saving
 from train.selection import Selection
-from train.state import Best, optimizers
+from train.state import Best, optimizers, random_state, set_random_state
 
 # Steps between two looks at whether all losses were finite: each look waits for the device.
 LOOK_EVERY = 128
@@ -210,20 +210,26 @@ class EngineMixin:
                 raise
             refused_reconstruction(self, split)
 
-    # Set once a model turns out to want gradients in evaluation (HVAE, RHVAE, RAE_GP).
-    wants_gradients = False
+    # Whether the model wants gradients in evaluation, as HVAE, RHVAE and RAE_GP do; None: unknown.
+    wants_gradients: bool | None = None
 
     def _forward_without_gradients(self, inputs: Any, epoch: int) -> ModelOutput:
-        if not self.wants_gradients:
-            try:
-                with torch.no_grad():
-                    return self._forward(inputs, epoch, "eval")
-            except RuntimeError as error:
-                # Upstream tries again after any error, and so hides what is out of memory.
-                if "does not require grad" not in str(error):
-                    raise
-                self.wants_gradients = True
-        return self._forward(inputs, epoch, "eval")
+        if self.wants_gradients:
+            return self._forward(inputs, epoch, "eval")
+        before = random_state() if self.wants_gradients is None else None
+        try:
+            with torch.no_grad():
+                output = self._forward(inputs, epoch, "eval")
+        except RuntimeError as error:
+            # Upstream tries again after any error, and so hides what is out of memory.
+            if before is None or "does not require grad" not in str(error):
+                raise
+            # The draws of the vain attempt do not count: it is made once in each session.
+            set_random_state(before)
+            self.wants_gradients = True
+            return self._forward(inputs, epoch, "eval")
+        self.wants_gradients = False
+        return output
 
     @contextlib.contextmanager
     def _draws_of_evaluation(self) -> Iterator[None]:
