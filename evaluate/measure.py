@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluate.metrics.bce import bce
 from evaluate.metrics.codebook import perplexity, usage
 from evaluate.metrics.diversity import Diversity
 from evaluate.metrics.elbo import bernoulli_log_likelihood, elbo, gaussian_log_likelihood
-from evaluate.metrics.gmsd import gmsd
-from evaluate.metrics.mse import mse
+from evaluate.metrics.reconstruction import RECONSTRUCTION
 from evaluate.metrics.sharpness import sharpness
-from evaluate.metrics.ssim import ssim
 from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
 from evaluate.registry import AS_PUBLISHED
@@ -23,8 +20,6 @@ from study.progress import progress
 from study.schema import Evaluation, GaussianLikelihood
 from train.dataset import to_unit
 from train.latents.base import POSTERIOR, Encoded, Latents, Noise
-
-RECONSTRUCTION = {"MSE": mse, "BCE": bce, "SSIM": ssim, "GMSD": gmsd}
 
 
 @dataclass(frozen=True)

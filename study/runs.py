@@ -12,6 +12,8 @@ from study.schema import ConvGrid, RunConfig, validate
 
 # Models that `engine.latent_noise` can be added to.
 _NOISELESS = ("AEConfig", "WAE_MMD_Config")
+# Models whose KL `engine.kl_warmup` and `engine.free_bits` can act on.
+_ANNEALED = ("VAEConfig", "BetaVAEConfig")
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,17 @@ def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
         raise StudyError(
             f"{file}: engine.latent_noise: a {model.name} has {own}; "
             f"leave it out, or train an AE or a WAE_MMD"
+        )
+    for key in ("kl_warmup", "free_bits"):
+        if getattr(config.engine, key) is not None and model.name not in _ANNEALED:
+            raise StudyError(
+                f"{file}: engine.{key}: only a {' or a '.join(_ANNEALED)} takes it, "
+                f"not {model.name}"
+            )
+    if config.engine.select != "loss" and config.trainer.get("keep_best_on_train"):
+        raise StudyError(
+            f"{file}: engine.select: {config.engine.select} is measured on the eval split, but "
+            f"trainer.keep_best_on_train lets the training loss choose; leave one of the two out"
         )
     if config.engine.vaegan_gradients is not None and model.name != "VAEGANConfig":
         raise StudyError(

@@ -21,11 +21,17 @@ from evaluate.metrics import lpips as metric
 from evaluate.metrics.lpips import TRUNKS, WeightsError, find_weights, load_lpips, lpips_distance
 from evaluate.perceptual import check_required, lacking
 from evaluate.run import evaluate_run, up_to_date
+from study.datasets import open_dataset
 from study.errors import StudyError, run_command
 from study.rundir import RunDirectory
+from study.runs import load_run
 from study.schema import Evaluation
 from tests import made
 from tests.training import train
+from train.dataset import to_unit
+from train.models import build_model
+from train.run import load_trained
+from train.selection import Selection, check_selection
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -268,3 +274,39 @@ def test_command_line_requires(tmp_path, data, monkeypatch, capsys) -> None:
     assert ended.value.code == 2 and said.count("\n") == 1
     assert said.startswith("evaluate: --require lpips: LPIPS (VGG) is not measured: vgg16")
     assert not (out / "metrics.json").exists()
+
+
+def test_chooses_the_best_model_as_evaluation_measures(trunks, tmp_path: Path) -> None:
+    made.dataset(tmp_path, counts=(20, 6))
+    out = train(tmp_path, tmp_path, "VAE", evaluation=made.EVALUATION | {"lpips": ["vgg"]})
+    entry = evaluate_run(out, tmp_path)
+    _, model = load_trained(out)
+    selection = Selection("LPIPS", model)
+    images = open_dataset(tmp_path, "tiny").images("eval")
+    for part in (images[:4], images[4:]):
+        selection.add({"data": to_unit(part)}, {})
+    want = entry["metrics"]["LPIPS"]["mean"]
+    assert selection.take()["LPIPS"] == pytest.approx(want, rel=1e-6)
+    assert selection.better(0.1, 0.2) and entry["metrics"]["LPIPS"]["better"] == "lower"
+
+
+def test_choosing_without_weights_is_one_line(trunks, tmp_path: Path, monkeypatch) -> None:
+    file = made.run_file(tmp_path, "AE", engine={"select": "LPIPS"})
+    with pytest.raises(StudyError, match="run.json: engine.select: LPIPS takes .* least 16 pix"):
+        check_selection(load_run(file).with_shape((1, 15, 28)))
+    run = load_run(file).with_shape((1, 16, 28))
+    check_selection(run)
+    cache = tmp_path / "cache" / "hub" / "checkpoints"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    with pytest.raises(StudyError) as error:
+        check_selection(run)
+    weights = TRUNKS["vgg"].file
+    want = f"engine.select: LPIPS needs {weights}, which was not found; put it into {cache} "
+    assert str(error.value).startswith(f"{file}: {want}") and "\n" not in str(error.value)
+    with pytest.raises(StudyError) as error:
+        Selection("LPIPS", build_model(run))
+    assert str(error.value).startswith(want)
+    cache.mkdir(parents=True)
+    (cache / weights).write_bytes(b"cut short")
+    with pytest.raises(StudyError, match=r"run.json: engine.select: .*its SHA-256 begins with"):
+        check_selection(run)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from evaluate.metrics.reconstruction import RECONSTRUCTION
+
 LABELS = {
     "loss": "loss",
     "recon_loss": "reconstruction",
@@ -20,6 +22,7 @@ LABELS = {
     "usage": "codebook used",
     "perplexity": "codebook perplexity",
     "pixel_mse": "pixel MSE",
+    "kl_weight": "weight of the KL",
 }
 # Panels of what is no loss: label of the axis, keys.
 _NO_LOSSES = {
@@ -30,9 +33,13 @@ _NO_LOSSES = {
         "updates_decoder",
         "updates_discriminator",
         "usage",
+        "kl_weight",
     ),
     "perplexity": ("perplexity",),
     "pixel MSE": ("pixel_mse",),
+    # By `engine.select`.
+    **{metric: (metric,) for metric in RECONSTRUCTION},
+    "LPIPS": ("LPIPS",),
 }
 
 
