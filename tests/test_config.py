@@ -313,7 +313,8 @@ def test_seed_wins_and_defaults_are_resolved(tmp_path: Path) -> None:
     assert run.seed == 11
     assert resolved["model"]["latent_dim"] == 7
     assert resolved["trainer"]["optimizer_cls"] == "Adam"
-    assert set(resolved["engine"].values()) == {None}
+    assert resolved["engine"]["latent_noise"] is None
+    assert resolved["engine"]["checkpoint_every"]["seconds"] == 300.0
     assert "output_dir" not in resolved["trainer"]
 
 

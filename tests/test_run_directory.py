@@ -84,7 +84,9 @@ def test_a_new_evaluation_is_no_new_run(tmp_path: Path, data: Path) -> None:
     assert not (out / "metrics.json").exists(), "measured under the old evaluation"
 
 
-def test_run_without_a_checkpoint_starts_from_zero_and_ends_the_same(tmp_path: Path, data: Path) -> None:
+def test_run_without_a_checkpoint_starts_from_zero_and_ends_the_same(
+    tmp_path: Path, data: Path
+) -> None:
     whole = train(tmp_path, data, out="a")
     out = train(tmp_path, data, out="b")
     directory = RunDirectory(out)

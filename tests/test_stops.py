@@ -127,7 +127,9 @@ def test_a_signal_before_training_leaves_nothing_half_done(many: Path, tmp_path:
 def caught(pid: int, number: signal.Signals) -> bool:
     """Whether the process has a handler for the signal (SigCgt in /proc)."""
     status = Path(f"/proc/{pid}/status").read_text()
-    mask = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+    mask = int(
+        next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16
+    )
     return bool(mask >> (number - 1) & 1)
 
 

@@ -28,6 +28,11 @@ def parser() -> Parser:
     made.add_argument(
         "--dry-run", action="store_true", help="print the resolved config, write nothing"
     )
+    made.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print the run's time, memory and disk here from twenty steps, leave nothing behind",
+    )
     return made
 
 
@@ -50,6 +55,11 @@ def main() -> int:
     out = arguments.out or default_directory(arguments.run, run.config.dataset, run.seed)
     if dataset.subset:
         say(f"{dataset.folder}: a subset: {dataset.subset}")
+    if arguments.estimate:
+        from train.estimate import estimate
+
+        print("\n".join(estimate(run, dataset, out).lines()))
+        return 0
     trained = train_run(run, dataset, out, arguments.overwrite)
     say(f"{out}: {'trained' if trained else 'finished already, left alone'}")
     return 0

@@ -1,5 +1,6 @@
 """A loss or a weight that is NaN or infinite ends a run; which batch it was is written down."""
 
+import math
 from typing import Any, NoReturn
 
 import torch
@@ -15,6 +16,17 @@ def check_terms(trainer: Any, split: str) -> None:
     terms = trainer.terms if split == "train" else trainer.eval_terms
     if found := terms.not_finite():
         _end(trainer, split, *found)
+
+
+def check_score(trainer: Any, line: dict[str, Any]) -> None:
+    """RunFailed where the metric that chooses the best model is not finite."""
+    key = trainer.selection.key
+    value = line["eval"].get(key, 0.0)
+    if not math.isfinite(value):
+        raise RunFailed(
+            f"{trainer.directory.path}: the eval {key} became {value} in epoch {line['epoch']}: a "
+            f"reconstruction is not finite; {REMEDY}"
+        )
 
 
 def check_weights(trainer: Any) -> None:

@@ -43,13 +43,14 @@ class BarCallback(TrainingCallback):
 class RunPipeline(TrainingPipeline):
     """Pythae's `TrainingPipeline` with our trainers: its checks of model, config and data stay."""
 
-    def __call__(
+    def prepare(
         self,
         train_data: Dataset,
         eval_data: Dataset | None,
         callbacks: list[TrainingCallback],
         session: Session,
     ) -> None:
+        """Make `trainer`, which has tried the model on a batch then."""
         for data in (train_data, eval_data):
             if data is not None:
                 self._check_dataset(data)
@@ -61,7 +62,6 @@ class RunPipeline(TrainingPipeline):
             callbacks=callbacks,
             session=session,
         )
-        self.trainer.train()
 
 
 def quiet_pythae() -> None:

@@ -1,7 +1,8 @@
 """Train one run into its directory, and open a trained one again."""
 
 import copy
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from train.execution import settings
 from train.models import build_model, load_weights
 from train.pipeline import BarCallback, RunPipeline, quiet_pythae
 from train.prune import prune_run
+from train.selection import check_selection
+from train.staging import stage_folder
 from train.trainer import Session
 
 
@@ -34,16 +37,9 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
     data; RunFailed where training fails, noted in `failure.json`. Stopped or KeyboardInterrupt,
     a checkpoint written, where a signal ends it (`study.stopping.stoppable` listens).
     """
-    run = run.with_shape(dataset.shape)
     directory = RunDirectory(out)
+    run, model = prepared(run, dataset, choosing=not directory.trained)
     identity = run_identity(run, dataset)
-    for split in _splits(run, dataset):
-        dataset.images(split)  # refuses what is not the manifest's
-    check_last_batches(run, dataset)
-    # Seed before the model is made: upstream seeds when training starts, so its initial weights
-    # depend on whatever ran before (DEVIATIONS.md).
-    set_seed(run.seed)
-    model = _built(run)
     with locked(directory.path):
         if not directory.begin(identity, _about(run, model), overwrite):
             prune_run(directory, run.config.engine.keep)
@@ -57,52 +53,66 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
             say(f"{directory.path}: no checkpoint can be used; it starts from the beginning")
         job = run_job(directory, "train", state and state["wandb_id"])
         with Tracker(job) as tracker:
-            session = Session(
-                run,
-                directory,
-                checkpoints,
-                state,
-                fresh=partial(_fresh, run),
-                seen=tracker.log_epoch,
-                kept={"wandb_id": job.id},
-            )
+            kept = {"wandb_id": job.id}
+            session = Session(run, directory, checkpoints, state, tracker.log_epoch, kept)
             _train(session, model, dataset)
     return True
 
 
-def _train(session: Session, model: Any, dataset: Dataset) -> None:
-    run, directory = session.run, session.directory
+def prepared(run: Run, dataset: Dataset, choosing: bool = True) -> tuple[Run, Any]:
+    """The run, its shape known, and its model; StudyError where the two cannot be trained.
+
+    `choosing`: whether what chooses the best model is looked at, too.
+    """
+    run = run.with_shape(dataset.shape)
+    for split in splits_read(run, dataset):
+        dataset.images(split)  # refuses what is not the manifest's
+    check_last_batches(run, dataset)
+    if run.config.engine.stage_to is not None:
+        stage_folder(run.config.engine.stage_to)
+    if choosing:
+        check_selection(run)
+    # Seed before the model is made: upstream seeds when training starts, so its initial weights
+    # depend on whatever ran before (DEVIATIONS.md).
+    set_seed(run.seed)
+    return run, _built(run)
+
+
+@contextmanager
+def run_pipeline(session: Session, model: Any, dataset: Dataset) -> Iterator[RunPipeline]:
+    """The run's pipeline, its trainer made, with the switches of torch that `engine` asks for."""
+    run = session.run
     # Pythae writes into it: RAE_L2's weight decay, say. The run stays what was recorded.
     trainer = copy.deepcopy(run.trainer)
-    trainer.output_dir = str(directory.path)
-    bar = BarCallback(directory.path.as_posix())
+    trainer.output_dir = str(session.directory.path)
     quiet_pythae()
     on_gpu = torch.cuda.is_available() and not trainer.no_cuda
+    stage_to = run.config.engine.stage_to
+    with settings(run.config.engine, torch.device("cuda" if on_gpu else "cpu")):
+        splits = splits_read(run, dataset)
+        data = {split: ImageDataset(dataset.path(split), stage_to) for split in splits}
+        pipeline = RunPipeline(model=model, training_config=trainer)
+        bar = BarCallback(session.directory.path.as_posix())
+        try:
+            pipeline.prepare(data["train"], data.get("eval"), [bar], session)
+            yield pipeline
+        finally:
+            bar.close()
+
+
+def _train(session: Session, model: Any, dataset: Dataset) -> None:
+    directory = session.directory
     try:
-        with settings(run.config.engine, torch.device("cuda" if on_gpu else "cpu")):
-            stage_to = run.config.engine.stage_to
-            data = {
-                split: ImageDataset(dataset.path(split), stage_to)
-                for split in _splits(run, dataset)
-            }
-            pipeline = RunPipeline(model=model, training_config=trainer)
-            pipeline(data["train"], data.get("eval"), [bar], session)
+        with run_pipeline(session, model, dataset) as pipeline:
+            pipeline.trainer.train()
     except Exception as error:
         directory.note_failure("train", error)
         if isinstance(error, StudyError):
             raise
         raise RunFailed(f"{directory.path}: {type(error).__name__}: {one_line(error)}") from error
-    finally:
-        bar.close()
 
 
-def _fresh(run: Run) -> Any:
-    """The run's model anew; no generator that training draws from moves."""
-    with torch.random.fork_rng(devices=[]):
-        return build_model(run)
-
-
-def _splits(run: Run, dataset: Dataset) -> list[str]:
+def splits_read(run: Run, dataset: Dataset) -> list[str]:
     """The splits that training reads; StudyError where none is there to choose the best model."""
     if "eval" in dataset.splits():
         return ["train", "eval"]

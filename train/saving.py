@@ -12,7 +12,7 @@ from study.progress import say
 from study.provenance import now
 from study.rundir import RunDirectory
 from train.history import append_line, write_history
-from train.models import load_weights, saved_form
+from train.models import build_model, load_weights, saved_form
 from train.not_finite import check_terms, check_weights
 from train.prune import prune_run
 from train.state import restore_trainer, trainer_state
@@ -51,11 +51,11 @@ class Saving:
         """Between two steps: stop where that was asked for, and save where it is time."""
         stop = self.trainer.stop
         if stop.asked:
-            self._write()
+            self.write()
             stop.act()
         elif self._due():
             try:
-                self._write()
+                self.write()
             except OSError as error:
                 # The run itself is well, and the checkpoint before is whole.
                 say(f"no checkpoint was written ({describe_os_error(error)}); training goes on")
@@ -70,12 +70,14 @@ class Saving:
         return (
             (every.epochs is not None and step == 0 and (epoch - 1) % every.epochs == 0)
             or (every.steps is not None and between and done % every.steps == 0)
-            or (
-                every.seconds is not None and time.perf_counter() - self.saved_at >= every.seconds
-            )
+            or (every.seconds is not None and time.perf_counter() - self.saved_at >= every.seconds)
         )
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write a checkpoint, unless the last one is of this very place.
+
+        RunFailed where the model is not finite; OSError on a full disk, say.
+        """
         if self._place() == self.place_saved and self.directory.checkpoint.is_file():
             return
         check_terms(self.trainer, "train")
@@ -122,7 +124,10 @@ class Saving:
     # At the end.
 
     def _best_model(self) -> Any:
-        model = self.session.fresh()
+        """The best model made anew, so that nothing of the engine's is saved with it; no
+        generator that training draws from moves."""
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(self.session.run)
         load_weights(model, self.trainer.best.weights)
         return model
 
@@ -130,7 +135,7 @@ class Saving:
         """Write the models; `final_model`, the last of all, makes the run a trained one."""
         engine, directory = self.trainer.engine, self.directory
         if engine.keep == "all":
-            self._write()
+            self.write()
         if engine.keep != "best":
             with written_whole(directory.last_model, "wb") as file:
                 torch.save(saved_form(self.trainer.model), file)

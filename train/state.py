@@ -50,8 +50,8 @@ def set_random_state(state: dict[str, Any]) -> None:
 class Best:
     """The best model so far: its score, its epoch, and its weights in tensors of their own."""
 
-    def __init__(self, better: Callable[[float, float], bool]) -> None:
-        """`better(new, old)`: whether a score beats another."""
+    def __init__(self, better: Callable[[float, float | None], bool]) -> None:
+        """`better(new, old)`: whether a score beats another (None: there is none yet)."""
         self.better = better
         self.score: float | None = None
         self.epoch = 0
@@ -59,7 +59,7 @@ class Best:
 
     def see(self, score: float, epoch: int, model: Any) -> None:
         """Take the model's weights in where `score` is the best yet."""
-        if self.score is None or self.better(score, self.score):
+        if self.better(score, self.score):
             self.score, self.epoch = score, epoch
             self.weights = _copied(saved_form(model), self.weights)
 

@@ -8,7 +8,7 @@ into checkpoints, and the best model is chosen as `engine.select` says.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from pythae.trainers import (
 )
 from pythae.trainers.training_callbacks import CallbackHandler
 
+from study.progress import say
 from study.pythae_json import optimized_parts
 from study.rundir import RunDirectory
 from study.runs import Run
@@ -36,7 +37,7 @@ from train.execution import prepare_networks
 from train.history import EpochTerms, learning_rates
 from train.loader import BatchLoader
 from train.models.vaegan import VAEGANCorrected
-from train.not_finite import check_terms, refused_reconstruction
+from train.not_finite import check_score, check_terms, refused_reconstruction
 from train.saving import Saving
 from train.selection import Selection
 from train.state import Best, optimizers, random_state, set_random_state
@@ -53,13 +54,11 @@ class Session:
     directory: RunDirectory
     checkpoints: Checkpoints
     # The state to go on from; None: from the beginning.
-    resumed: dict[str, Any] | None
-    # The run's model made anew, for saving: nothing of the engine's is in it.
-    fresh: Callable[[], Any]
+    resumed: dict[str, Any] | None = None
     # Is told each line of the history when it is written.
-    seen: Callable[[dict[str, Any]], object]
+    seen: Callable[[dict[str, Any]], object] = lambda line: None
     # Kept in checkpoints beside the trainer's state.
-    kept: dict[str, Any]
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 class EngineMixin:
@@ -80,12 +79,17 @@ class EngineMixin:
     # What Pythae's trainers call in their own code.
 
     def get_train_dataloader(self, train_dataset: Any) -> BatchLoader:
-        size = self.training_config.per_device_train_batch_size
-        return BatchLoader(train_dataset, size, self.device, self.session.run.seed)
+        config, seed = self.training_config, self.session.run.seed
+        size, workers = config.per_device_train_batch_size, config.train_dataloader_num_workers
+        loader = BatchLoader(train_dataset, size, self.device, seed, workers=workers)
+        if loader.way != "direct":
+            say(f"{self.directory.path}: {loader.describe()}")
+        return loader
 
     def get_eval_dataloader(self, eval_dataset: Any) -> BatchLoader:
-        size = self.training_config.per_device_eval_batch_size
-        return BatchLoader(eval_dataset, size, self.device, None)
+        config = self.training_config
+        size, workers = config.per_device_eval_batch_size, config.eval_dataloader_num_workers
+        return BatchLoader(eval_dataset, size, self.device, None, workers=workers)
 
     def _set_output_dir(self) -> None:
         self.training_dir = str(self.directory.path)
@@ -103,25 +107,30 @@ class EngineMixin:
         Stopped or KeyboardInterrupt, with a checkpoint written, where a signal asks for it;
         RunFailed where a loss is not finite.
         """
+        with self.ready():
+            told = {"training_config": self.training_config}
+            self.callback_handler.on_train_begin(**told, model_config=self.model_config)
+            while self.epoch <= self.training_config.num_epochs:
+                self._epoch(self.epoch)
+            self.saving.finish()
+        self.callback_handler.on_train_end(**told)
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """With all that a step needs, where the session has it go on; signals wait."""
         self.prepare_training()
         observers, hooks = diagnostics(self.model)
         self.selection = Selection(self.engine.select, self.model)
         self.terms = EpochTerms(observers[True])
         self.eval_terms = EpochTerms([*observers[False], self.selection])
         self.best = Best(self.selection.better)
-        self.callback_handler.on_train_begin(
-            training_config=self.training_config, model_config=self.model_config
-        )
         try:
             with deferred() as self.stop:
                 self.saving = Saving(self)
-                while self.epoch <= self.training_config.num_epochs:
-                    self._epoch(self.epoch)
-                self.saving.finish()
+                yield
         finally:
             for hook in hooks:
                 hook.remove()
-        self.callback_handler.on_train_end(self.training_config)
 
     def _epoch(self, epoch: int) -> None:
         self.callback_handler.on_epoch_begin(
@@ -137,6 +146,7 @@ class EngineMixin:
             self.saving.pause()
         evaluated = self._evaluated(epoch)
         line = {"epoch": epoch, "train": self.terms.means(), "eval": evaluated, **rates}
+        check_score(self, line)
         self._schedulers_step(**self._scheduler_metrics(evaluated or line["train"]))
         self.best.see(self._score(line), epoch, self.model)
         self.callback_handler.on_epoch_end(training_config=self.training_config)
@@ -166,13 +176,7 @@ class EngineMixin:
         self.model.train()
         steps = len(self.train_loader)
         for inputs in self.train_loader.batches(epoch, start=self.step):
-            if hasattr(self.model, "anneal"):
-                self.model.anneal(epoch - 1 + self.step / steps)
-            output = self._forward(inputs, epoch, "train")
-            self._optimizers_step(output)
-            self.terms.add(inputs, output)
-            # Its graph is let go before the next one is made.
-            del output
+            self.one_step(inputs, epoch)
             self.step += 1
             self.callback_handler.on_train_step_end(**told)
             if self.step % LOOK_EVERY == 0:
@@ -191,13 +195,24 @@ class EngineMixin:
         self.model.eval()
         with self._draws_of_evaluation():
             for inputs in self.eval_loader.batches(epoch):
-                output = self._forward_without_gradients(inputs, epoch)
-                self.eval_terms.add(inputs, output)
+                self.one_evaluation(inputs, epoch)
                 self.callback_handler.on_eval_step_end(**told)
                 if self.stop.asked:
                     raise _CutOff
         check_terms(self, "eval")
         return self.eval_terms.means()
+
+    def one_step(self, inputs: Any, epoch: int) -> None:
+        """Train on one batch. Its graph is gone before the next one's is made."""
+        if hasattr(self.model, "anneal"):
+            self.model.anneal(epoch - 1 + self.step / len(self.train_loader))
+        output = self._forward(inputs, epoch, "train")
+        self._optimizers_step(output)
+        self.terms.add(inputs, output)
+
+    def one_evaluation(self, inputs: Any, epoch: int) -> None:
+        """Take one batch of the eval split into its terms."""
+        self.eval_terms.add(inputs, self._forward_without_gradients(inputs, epoch))
 
     def _forward(self, inputs: Any, epoch: int, split: str) -> ModelOutput:
         count = len(self.loaders[split].dataset)
@@ -253,9 +268,8 @@ class EngineMixin:
         """What the best model is chosen by."""
         if self.training_config.keep_best_on_train:
             return self._total(line["train"])
-        if self.engine.select == "loss":
-            return self._total(line["eval"])
-        return line["eval"][self.selection.key]
+        key = self.selection.key
+        return self._total(line["eval"]) if key == "loss" else line["eval"][key]
 
     def _scheduler_metrics(self, terms: dict[str, float]) -> dict[str, float]:
         if not self.parts:
