@@ -81,7 +81,7 @@ def test_trainer_is_the_one_pythaes_pipeline_asks_for(kind: str) -> None:
 def test_trains_moves_every_part_and_is_loaded_to_the_same_bits(
     kind: str, tmp_path: Path, small: Dataset
 ) -> None:
-    """Against stock Pythae too: same weights at the start, same seed and order, same weights at the end."""
+    """Against stock Pythae too: the same start, seed and order, the same weights at the end."""
     run = made_run(kind)
     before = run.resolved()
     first = {k: v.clone() for k, v in as_seeded(run).state_dict().items()}

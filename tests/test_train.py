@@ -34,7 +34,7 @@ def without_times(history: list[dict]) -> list[dict]:
 
 @pytest.mark.parametrize("kind", made.MODELS)
 def test_final_weights_equal_stock_pythaes(kind: str, tmp_path: Path, data: Path) -> None:
-    """Same weights at the start, same seed, same order: the same weights at the end, bit for bit."""
+    """The same weights at the start, seed and order: the same at the end, bit for bit."""
     convnet = {"networks": {"name": "convnet28", "width": 2}}
     out = train(tmp_path, data, kind, **convnet)
     run = load_run(made.run_file(tmp_path, kind, **convnet)).with_shape((1, 28, 28))

@@ -1,4 +1,4 @@
-"""All that a trainer goes on from: weights, optimizers, random generators, its place in the data."""
+"""All that a trainer goes on from: weights, optimizers, generators, its place in the data."""
 
 import random
 from collections.abc import Callable
