@@ -12,6 +12,8 @@ from study.schema import ConvGrid, RunConfig, validate
 
 # Models that `engine.latent_noise` can be added to.
 _NOISELESS = ("AEConfig", "WAE_MMD_Config")
+# Models whose loss holds a gradient of the decoder.
+_TWICE_DERIVED = ("RAE_GP_Config", "RHVAEConfig")
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
         raise StudyError(
             f"{file}: engine.vaegan_gradients: only a VAEGANConfig has them, not {model.name}"
         )
+    _check_execution(config, model, file)
     if config.engine.mmd_sigmas is not None and model.name != "WAE_MMD_Config":
         raise StudyError(
             f"{file}: engine.mmd_sigmas: only a WAE_MMD_Config has an MMD, not {model.name}"
@@ -134,3 +137,23 @@ def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
                     f"{file}: model.{key}: engine.mmd_sigmas replaces Pythae's kernels; "
                     f"leave one of the two out"
                 )
+
+
+def _check_execution(config: RunConfig, model: Any, file: Path) -> None:
+    """What of precision, compile and deterministic cannot go together."""
+    engine = config.engine
+    if engine.precision == "bf16" and config.trainer.get("amp"):
+        raise StudyError(
+            f"{file}: trainer.amp: it runs the whole model in float16, engine.precision bf16 its "
+            f"networks in bfloat16; leave one of the two out"
+        )
+    if engine.compile and model.name in _TWICE_DERIVED:
+        raise StudyError(
+            f"{file}: engine.compile: a {model.name} derives a gradient once more, which "
+            f"torch.compile does not; leave it out"
+        )
+    if engine.compile and engine.deterministic:
+        raise StudyError(
+            f"{file}: engine.compile: on a GPU its kernels are chosen by timing them, so "
+            f"engine.deterministic could not be kept; leave one of the two out"
+        )
