@@ -14,6 +14,8 @@ from study.schema import ConvGrid, RunConfig, validate
 _NOISELESS = ("AEConfig", "WAE_MMD_Config")
 # Models whose KL `engine.kl_warmup` and `engine.free_bits` can act on.
 _ANNEALED = ("VAEConfig", "BetaVAEConfig")
+# Models whose loss holds a gradient of the decoder.
+_TWICE_DERIVED = ("RAE_GP_Config", "RHVAEConfig")
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
         raise StudyError(
             f"{file}: engine.vaegan_gradients: only a VAEGANConfig has them, not {model.name}"
         )
+    _check_execution(config, model, file)
     if config.engine.mmd_sigmas is not None and model.name != "WAE_MMD_Config":
         raise StudyError(
             f"{file}: engine.mmd_sigmas: only a WAE_MMD_Config has an MMD, not {model.name}"
@@ -147,3 +150,23 @@ def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
                     f"{file}: model.{key}: engine.mmd_sigmas replaces Pythae's kernels; "
                     f"leave one of the two out"
                 )
+
+
+def _check_execution(config: RunConfig, model: Any, file: Path) -> None:
+    """What of precision, compile and deterministic cannot go together."""
+    engine = config.engine
+    if engine.precision == "bf16" and config.trainer.get("amp"):
+        raise StudyError(
+            f"{file}: trainer.amp: it runs the whole model in float16, engine.precision bf16 its "
+            f"networks in bfloat16; leave one of the two out"
+        )
+    if engine.compile and model.name in _TWICE_DERIVED:
+        raise StudyError(
+            f"{file}: engine.compile: a {model.name} derives a gradient once more, which "
+            f"torch.compile does not; leave it out"
+        )
+    if engine.compile and engine.deterministic:
+        raise StudyError(
+            f"{file}: engine.compile: on a GPU its kernels are chosen by timing them, so "
+            f"engine.deterministic could not be kept; leave one of the two out"
+        )
