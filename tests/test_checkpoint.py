@@ -19,6 +19,7 @@ from train.checkpoint import Checkpoints
 from train.history import read_history
 from train.run import train_run
 from train.state import random_state, set_random_state
+from train.trainer import EngineMixin
 
 STATE = {"trainer": {"step": 3}, "weights": torch.arange(5.0)}
 
@@ -238,3 +239,29 @@ def test_full_disk_does_not_end_a_run(
     heard = capsys.readouterr().err
     assert "checkpoint.pt: No space left on device); training goes on" in heard
     assert RunDirectory(out).trained
+
+
+@pytest.mark.parametrize("kind", ["VAE", "VAEGAN"])
+def test_evaluation_is_cut_off_and_made_again(
+    kind: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the first of two batches of evaluation, in the second epoch."""
+    one_evaluation = EngineMixin.one_evaluation
+
+    def stopping(self: EngineMixin, inputs: dict, epoch: int) -> None:
+        one_evaluation(self, inputs, epoch)
+        if epoch == 2:
+            self.stop.number = 15
+
+    networks = {"name": "convnet28", "width": 2}
+    changes = {"engine": {"keep": "all"}, "networks": networks}
+    whole = train(tmp_path, data, kind, out="whole", **changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(EngineMixin, "one_evaluation", stopping)
+        with pytest.raises(Stopped):
+            train(tmp_path, data, kind, **changes)
+    state = trainer_state(tmp_path / "out")
+    assert (state["epoch"], state["step"]) == (2, 5)
+    out = train(tmp_path, data, kind, **changes)
+    assert same(trainer_state(whole), trainer_state(out))
+    assert without_seconds(whole) == without_seconds(out)

@@ -13,7 +13,7 @@ from pythae.models import AutoModel
 from pythae.trainers import BaseTrainerConfig
 
 from study.datasets import open_dataset
-from study.errors import RunFailed, StudyError
+from study.errors import StudyError
 from study.rundir import RunDirectory
 from study.runs import load_run
 from tests import made
@@ -22,7 +22,6 @@ from tests.training import train, weights
 from train.__main__ import main
 from train.dataset import ImageDataset
 from train.history import read_history
-from train.loader import epoch_order
 from train.models import build_model
 from train.models.noisy import add_noise, rbf_mmd
 from train.run import load_trained
@@ -222,33 +221,6 @@ def test_worker_processes_get_the_path_not_the_images(tmp_path: Path, data: Path
     alone = weights(train(tmp_path, data, out="alone"))
     helped = weights(train(tmp_path, data, out="helped", trainer=trainer))
     assert all(torch.equal(alone[key], helped[key]) for key in alone)
-
-
-def test_loss_that_is_not_finite_ends_the_run_with_one_line(tmp_path: Path, data: Path) -> None:
-    """And leaves the batch's images, what was not finite, and the checkpoint before it."""
-    trainer = made.run_config()["trainer"] | {
-        "learning_rate": 1e-3,
-        "scheduler_cls": "StepLR",
-        "scheduler_params": {"step_size": 1, "gamma": 1e30},
-    }
-    model = {"name": "VAEConfig", "latent_dim": 3}
-    engine = {"checkpoint_every": {"steps": 1}}
-    with pytest.raises(RunFailed, match=r"the train \w+ became \w+ .*in epoch 2, batch 1") as error:
-        train(tmp_path, data, "VAE", trainer=trainer, model=model, engine=engine)
-    assert error.value.status == 1
-    directory = RunDirectory(tmp_path / "out")
-    assert not directory.trained
-    assert directory.failed_stage() == "train"
-    report = json.loads(directory.not_finite.read_text())
-    assert report["indices"] == [int(i) for i in epoch_order(3, 2, 70)[16:32]]
-    assert report["not_finite"]["loss"] in ("nan", "inf", "-inf")
-    # Whoever goes on from the last good checkpoint finds the same, and nothing worse.
-    state = torch.load(directory.checkpoint, weights_only=True)["state"]["trainer"]
-    assert (state["epoch"], state["step"]) == (2, 1)
-    weights_then = state["model"]["model_state_dict"].values()
-    assert all(bool(value.isfinite().all()) for value in weights_then)
-    with pytest.raises(RunFailed, match="in epoch 2, batch 1"):
-        train(tmp_path, data, "VAE", trainer=trainer, model=model, engine=engine)
 
 
 def test_latent_noise_acts_in_training_only() -> None:

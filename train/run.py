@@ -69,7 +69,7 @@ def prepared(run: Run, dataset: Dataset, choosing: bool = True) -> tuple[Run, An
         dataset.images(split)  # refuses what is not the manifest's
     check_last_batches(run, dataset)
     if run.config.engine.stage_to is not None:
-        stage_folder(run.config.engine.stage_to)
+        stage_folder(run.config.engine.stage_to, f"{run.file}: ")
     if choosing:
         check_selection(run)
     # Seed before the model is made: upstream seeds when training starts, so its initial weights

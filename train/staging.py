@@ -26,10 +26,11 @@ def amount(count: int) -> str:
     return f"{count / 1000:.1f} kB"
 
 
-def stage_folder(stage_to: str) -> Path:
+def stage_folder(stage_to: str, file: str = "") -> Path:
     """The folder that `engine.stage_to` names, `$VARIABLES` of the environment and ~ filled in.
 
-    StudyError where a variable is not set (or empty, which would name quite another folder).
+    `file`: what errors begin with. StudyError where a variable is not set (or empty, which would
+    name quite another folder).
     """
     try:
         text = Template(stage_to).substitute({k: v for k, v in os.environ.items() if v})
@@ -41,7 +42,7 @@ def stage_folder(stage_to: str) -> Path:
     except RuntimeError:
         problem = "no such user, or one without a home"
     raise StudyError(
-        f"engine.stage_to: {stage_to!r}: {problem}; "
+        f"{file}engine.stage_to: {stage_to!r}: {problem}; "
         f"name a folder of the machine's own disk, or leave the key out"
     )
 
