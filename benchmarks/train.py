@@ -15,12 +15,11 @@ first epoch, the choice of the best model (there is no eval split: both keep the
 saving do not.
 
 Each measurement is a fresh process, as a training run is: nothing of another one's heap, thread
-pools, caches of compiled kernels or global settings of torch is left in it. (Forked from one that
-has imported torch already they would start sooner, but their heap is another one, and the ratios
-with it: stock then seemed faster than the floor.) A round measures the three in turn, one
-place further in each round; a ratio is taken within a round, and what is shown is its median over
-rounds (and its range): a machine that is busy for a while then counts for all three. Threads that
-wait for cores which others use cost most: let the machine be idle, or set OMP_NUM_THREADS=1.
+pools, caches of compiled kernels or global settings of torch is left in it. A round measures the
+three in turn, one place further in each round; a ratio is taken within a round, and what is shown
+is its median over rounds (and its range): a machine that is busy for a while then counts for all
+three. Threads that wait for cores which others use cost most: let the machine be idle, or set
+OMP_NUM_THREADS=1.
 
 On a GPU: `--set engine.precision=bf16 --set engine.channels_last=true --set engine.compile=true`,
 each alone and together, beside the defaults. Stock knows none of `engine`.
