@@ -11,7 +11,7 @@ from typing import Any
 
 from study.cli import Parser, add_measuring
 from study.errors import RunFailed, StudyError, one_line, run_command
-from study.stopping import stoppable
+from study.stopping import stop_if_asked, stoppable
 
 STAGES = ("data", "train", "evaluate", "tables")
 
@@ -143,6 +143,7 @@ def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
             kind = "" if isinstance(error, StudyError) else f"{type(error).__name__}: "
             failures.append(f"{cell.title}: {stage}: {kind}{one_line(error)}")
             say(f"failed: {failures[-1]}")
+            stop_if_asked()
     return failures
 
 

@@ -34,6 +34,15 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO]:
         raise
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole."""
     with written_whole(path) as file:

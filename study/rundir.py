@@ -3,6 +3,7 @@
 import fnmatch
 import shutil
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,15 @@ class RunDirectory:
         """Make the directory ready for training; False when a finished run is there already.
 
         `identity` (config and data hashes) decides whether the run there is this one: another
-        is refused, naming the differences, unless `overwrite`. A run that was stopped keeps its
-        checkpoint and its record, and is cleared away where it has none. What changes no number
-        is taken over, and what was measured under another `evaluation` is dropped. `about`
-        (versions, machine, time) is only recorded, for a run that goes on under `resumed`.
+        is refused, naming the differences, unless `overwrite`. That starts a finished run anew,
+        too, but none that was stopped: a job that is put back into the queue goes on. A run that
+        was stopped keeps its checkpoint and its record, and is cleared away where it has none.
+        What changes no number is taken over, and what was measured under another `evaluation` is
+        dropped. `about` (versions, machine, time) is only recorded, for a run that goes on under
+        `resumed`.
         """
-        if self.record.is_file() and not overwrite:
+        this_one = self.record.is_file() and not differences(self.read(), identity, False)
+        if self.record.is_file() and not (overwrite and (self.trained or not this_one)):
             self.take(identity)
             if self.trained:
                 return False
@@ -171,7 +175,11 @@ class RunDirectory:
         """
         if self.record.is_file() and not isinstance(error, AnotherRun | Busy):
             trace = "".join(traceback.format_exception(error))
-            write_json(self.failure, {"stage": stage, "error": one_line(error), "traceback": trace})
+            # A disk that is full is what failed the run, and may fail this, too.
+            with suppress(OSError):
+                write_json(
+                    self.failure, {"stage": stage, "error": one_line(error), "traceback": trace}
+                )
 
     def failed_stage(self) -> str | None:
         """The stage that failed last in this directory; None where none did."""

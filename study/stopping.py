@@ -31,14 +31,22 @@ class Stop:
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         if number is not None:
+            self._deaf()
             raise Stopped(number)
+
+    def _deaf(self) -> None:
+        """No further signal: it could only end with another status what is about to end."""
+        for number in SIGNALS:
+            if signal.getsignal(number) == self.hear:
+                signal.signal(number, signal.SIG_IGN)
 
     def hear(self, number: int, frame: Any) -> None:
         """The signals' handler."""
         # A second Ctrl-C is somebody who will not wait. A cluster's signals come in pairs, and
         # the second must not cut off what the first began.
         impatient = self.asked and number == signal.SIGINT
-        self.number = number
+        if not self.asked or impatient:
+            self.number = number
         if impatient or not self.deferring:
             self.act()
 
@@ -54,14 +62,16 @@ def stoppable() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            if signal.getsignal(number) == _stop.hear:
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 @contextmanager
 def deferred() -> Iterator[Stop]:
     """Within the block a signal is only noted, for the block to look for and `act` on.
 
-    One that nobody acted on takes effect when the block is left.
+    One that nobody acted on takes effect when the block is left; where an exception leaves it,
+    when whoever handles that calls `stop_if_asked`.
     """
     outer, _stop.deferring = _stop.deferring, True
     try:
@@ -70,3 +80,8 @@ def deferred() -> Iterator[Stop]:
         _stop.deferring = outer
     if not outer:
         _stop.act()
+
+
+def stop_if_asked() -> None:
+    """Act on a signal that work left by an exception did not get to."""
+    _stop.act()

@@ -43,6 +43,7 @@ MODELS = made.MODELS | {
     "SVAE": {"name": "SVAEConfig", "latent_dim": 3},
     "VAE_IAF": {"name": "VAE_IAF_Config", "latent_dim": 3, "hidden_size": 8},
     "VAE_LinNF": {"name": "VAE_LinNF_Config", "latent_dim": 3, "flows": ["Planar", "Radial"]},
+    "VQVAE, EMA": made.MODELS["VQVAE"] | {"use_ema": True},
     "VAMP": {"name": "VAMPConfig", "latent_dim": 3, "number_components": 4},
 }
 

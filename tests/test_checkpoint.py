@@ -1,6 +1,9 @@
 """Checkpoints: whole or not at all, of this run and no other, and enough to go on from."""
 
+import os
 import random
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import torch
 
 from study.datasets import open_dataset
 from study.errors import Stopped
+from study.provenance import ROOT
 from study.rundir import RunDirectory
 from study.runs import load_run
 from tests import made, made_pythae
@@ -53,6 +57,18 @@ def flip(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
+def misplace(file: Path) -> None:
+    """The end of the zip says that its list of names is longer than the file."""
+    content = bytearray(file.read_bytes())
+    end = content.rindex(b"PK\6\6")
+    content[end + 40 : end + 48] = (1 << 40).to_bytes(8, "little")
+    file.write_bytes(bytes(content))
+
+
+def replace_by_a_bare_dict(file: Path) -> None:
+    torch.save({"format": 1}, file)
+
+
 def replace_by_another_runs(file: Path) -> None:
     torch.save({"format": 1, "run": "another", "state": {}}, file)
 
@@ -74,6 +90,8 @@ def replace_by_a_list(file: Path) -> None:
     [
         (cut, "cut short"),
         (flip, "a checksum is wrong"),
+        (misplace, "no checkpoint"),
+        (replace_by_a_bare_dict, "the checkpoint of another run"),
         (replace_by_another_runs, "the checkpoint of another run"),
         (replace_by_code, "no checkpoint that can be read"),
         (replace_by_text, "no checkpoint, or cut short"),
@@ -95,6 +113,32 @@ def test_bad_one_is_refused_and_the_one_before_is_used(
     assert why in heard
     damage(directory.checkpoint_before)
     assert checkpoints.read() is None
+
+
+def test_a_refused_one_takes_no_good_ones_place(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a fallback the next writing is killed at its last moment: the good one is there."""
+    checkpoints = Checkpoints(directory, "digest")
+    checkpoints.write({"step": 1})
+    checkpoints.write({"step": 2})
+    cut(directory.checkpoint)
+    assert checkpoints.read() == {"step": 1}
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(target) == directory.checkpoint:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.write({"step": 3})
+    assert Checkpoints(directory, "digest").read() == {"step": 1}
+    checkpoints.write({"step": 3})
+    checkpoints.write({"step": 4})
+    assert torch.load(directory.checkpoint_before, weights_only=True)["state"] == {"step": 3}
 
 
 def test_failed_writing_leaves_the_last_one(directory: RunDirectory) -> None:
@@ -226,19 +270,88 @@ def test_what_changes_no_number_may_change_on_the_way(
     assert left == {"run.json", "history.jsonl", "final_model", "finished.json"}
 
 
+def test_without_a_good_checkpoint_it_starts_from_the_beginning(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """And says so; no epoch stands twice in the history."""
+    whole = train(tmp_path, data, out="whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, 2)
+        with pytest.raises(Stopped):
+            train(tmp_path, data)
+    cut(tmp_path / "out" / "checkpoint.pt")
+    out = train(tmp_path, data)
+    heard = capsys.readouterr().err
+    assert "out: no checkpoint can be used; it starts from the beginning" in heard
+    assert without_seconds(whole) == without_seconds(out)
+
+
+def test_overwrite_lets_a_stopped_run_go_on(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job with --overwrite that is put back into the queue; another run it replaces."""
+    run, dataset = load_run(made.run_file(tmp_path)), open_dataset(data, "tiny")
+    for place in [(1, 2), (2, 1)]:
+        with monkeypatch.context() as patch:
+            stop_at(patch, *place)
+            with pytest.raises(Stopped):
+                train_run(run, dataset, tmp_path / "out", overwrite=True)
+    assert len(RunDirectory(tmp_path / "out").read()["resumed"]) == 1
+    other = load_run(made.run_file(tmp_path), seed=8)
+    assert train_run(other, dataset, tmp_path / "out", overwrite=True)
+    assert "resumed" not in RunDirectory(tmp_path / "out").read()
+
+
+def full_disk(*ignored: object) -> None:
+    raise OSError(28, "No space left on device", "checkpoint.pt")
+
+
 def test_full_disk_does_not_end_a_run(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """A checkpoint in passing that cannot be written is a line; the run ends as it would."""
-
-    def full(self: Checkpoints, state: dict) -> None:
-        raise OSError(28, "No space left on device", str(self.latest))
-
-    monkeypatch.setattr(Checkpoints, "write", full)
+    """Neither a checkpoint nor a line of the history that cannot be written: the run ends as it
+    would, all lines in its history."""
+    whole = train(tmp_path, data, out="whole")
+    monkeypatch.setattr(Checkpoints, "write", full_disk)
+    monkeypatch.setattr(saving, "append_line", full_disk)
     out = train(tmp_path, data, engine={"checkpoint_every": {"epochs": 1}})
     heard = capsys.readouterr().err
     assert "checkpoint.pt: No space left on device); training goes on" in heard
     assert RunDirectory(out).trained
+    assert without_seconds(whole) == without_seconds(out)
+
+
+def test_full_disk_does_not_keep_a_run_from_stopping(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(Checkpoints, "write", full_disk)
+    stop_at(monkeypatch, 1, 2)
+    with pytest.raises(Stopped):
+        train(tmp_path, data)
+    assert "No space left on device); the one before stays" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_really_full(directory: RunDirectory) -> None:
+    """torch's own word for it becomes an OSError, and the checkpoint before is there."""
+    write = """
+import resource, signal, sys, torch
+from pathlib import Path
+from study.rundir import RunDirectory
+from train.checkpoint import Checkpoints
+checkpoints = Checkpoints(RunDirectory(Path(sys.argv[1])), "digest")
+checkpoints.write({"step": 1})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoints.write({"weights": torch.ones(1_000_000)})
+except OSError as error:
+    print(error.strerror)
+print(checkpoints.read())
+"""
+    words = [sys.executable, "-c", write, str(directory.path)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "File too large\n{'step': 1}\n"
+    assert [file.name for file in directory.path.iterdir()] == ["checkpoint.pt"]
 
 
 @pytest.mark.parametrize("kind", ["VAE", "VAEGAN"])

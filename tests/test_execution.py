@@ -199,7 +199,7 @@ def test_without_a_compiler_training_goes_on_uncompiled_with_one_line(
     assert torch.equal(gradients(vae), gradients(plain))
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert "the networks run uncompiled, since torch.compile fails" in said[0]
+    assert "the networks run uncompiled, since it fails" in said[0]
 
 
 def test_a_backward_pass_that_cannot_be_compiled_is_found_out_before_it_is_needed(
@@ -233,7 +233,7 @@ def test_compiles_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         prepare_networks(ae, keys, CPU)
         for network in (ae.encoder, plain.encoder):
             network(inputs().data).embedding.square().sum().backward()
-    assert ae.encoder.forward.compiler.works
+    assert not ae.encoder.forward.compiler.said
     assert torch.allclose(gradients(ae), gradients(plain), rtol=1e-3, atol=1e-4)
 
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from pythae.models import BaseAE
 
 from study.errors import RunFailed
 from study.rundir import RunDirectory
-from tests import made
+from tests import made, made_pythae
 from tests.training import train
 from train.history import EpochTerms
 from train.loader import epoch_order
+from train.not_finite import refuses_nan
 from train.trainer import EngineMixin
 
 # Its rate is absurd from the second epoch on: 1e27.
@@ -33,7 +35,8 @@ def state_of(directory: RunDirectory) -> dict[str, Any]:
 def test_it_ends_the_run_with_one_line(loss: str, tmp_path: Path, data: Path) -> None:
     model = {"name": "VAEConfig", "latent_dim": 3, "reconstruction_loss": loss}
     changes = {"trainer": TRAINER, "model": model, "engine": ENGINE}
-    with pytest.raises(RunFailed, match=r"the train \w+ became \w+ .*in epoch 2, batch 1") as error:
+    message = r"the train [\w ]+ became .* in epoch 2, batch 1; .* names the images"
+    with pytest.raises(RunFailed, match=message) as error:
         train(tmp_path, data, "VAE", **changes)
     assert error.value.status == 1
     directory = RunDirectory(tmp_path / "out")
@@ -41,7 +44,6 @@ def test_it_ends_the_run_with_one_line(loss: str, tmp_path: Path, data: Path) ->
     assert directory.failed_stage() == "train"
     report = json.loads(directory.not_finite.read_text())
     assert report["indices"] == [int(i) for i in epoch_order(3, 2, 70)[16:32]]
-    assert set(report["not_finite"].values()) <= {"nan", "inf", "-inf"}
     assert report["not_finite"]
     # What is kept is from before.
     state = state_of(directory)
@@ -71,8 +73,7 @@ def test_weights_that_are_not_finite_get_into_no_checkpoint(
     def spoiling(self: Any, inputs: Any, epoch: int) -> None:
         one_step(self, inputs, epoch)
         if (epoch, self.step) == (1, 3):
-            with torch.no_grad():
-                next(self.model.decoder.parameters())[0, 0] = torch.inf
+            spoil(self.model)
 
     monkeypatch.setattr(EngineMixin, "one_step", spoiling)
     with pytest.raises(RunFailed, match=r"the train decoder\.\S+ became not finite in epoch 1"):
@@ -80,7 +81,7 @@ def test_weights_that_are_not_finite_get_into_no_checkpoint(
     directory = RunDirectory(tmp_path / "out")
     assert state_of(directory)["step"] == 3
     report = json.loads(directory.not_finite.read_text())
-    assert (report["batch"], list(report["not_finite"].values())) == (3, ["not finite"])
+    assert (report["batches"], list(report["not_finite"].values())) == ([3], ["not finite"])
 
 
 def test_the_first_batch_and_what_of_it() -> None:
@@ -92,3 +93,49 @@ def test_the_first_batch_and_what_of_it() -> None:
         if step == 190:
             assert terms.not_finite() is None
     assert terms.not_finite() == (200, {"loss": "inf"})
+
+
+def spoil(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        next(model.decoder.parameters())[0, 0] = torch.inf
+
+
+def test_weights_at_the_end_become_no_final_model(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are they taken for the next epoch's, where the last batch spoiled them."""
+    update = BaseAE.update
+
+    def spoiling(self: BaseAE) -> None:
+        update(self)
+        spoil(self)
+
+    monkeypatch.setattr(BaseAE, "update", spoiling)
+    changes = {"trainer": TRAINER | {"keep_best_on_train": True, "num_epochs": 1}}
+    with monkeypatch.context() as patch:
+        patch.setattr(EngineMixin, "_evaluated", lambda self, epoch: {})
+        with pytest.raises(RunFailed, match="became not finite in epoch 1, batch 4"):
+            train(tmp_path, data, "AE", **changes)
+    directory = RunDirectory(tmp_path / "out")
+    assert not directory.trained
+    report = json.loads(directory.not_finite.read_text())
+    assert (report["epoch"], report["batches"]) == (1, [4])
+    assert report["indices"] == [int(i) for i in epoch_order(3, 1, 70)[64:]]
+
+
+@pytest.mark.parametrize("kind", ["PoincareVAE", "RHVAE"])
+def test_what_torchs_distributions_refuse(kind: str, tmp_path: Path, data: Path) -> None:
+    model = made_pythae.MODELS[kind]
+    trainer = made.trainer(model) | {k: v for k, v in TRAINER.items() if "sched" in k}
+    message = r"became .* in epoch 2, batch \d; a smaller learning rate"
+    with pytest.raises(RunFailed, match=message) as error:
+        train(tmp_path, data, model=model, trainer=trainer)
+    assert "Error:" not in str(error.value)
+    assert RunDirectory(tmp_path / "out").not_finite.is_file()
+
+
+def test_errors_that_are_of_something_else_stay() -> None:
+    assert refuses_nan(RuntimeError("all elements of input should be between 0 and 1"))
+    assert refuses_nan(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not refuses_nan(RuntimeError("CUDA out of memory"))
+    assert not refuses_nan(ValueError("too many values to unpack"))

@@ -17,7 +17,7 @@ KINDS = {
     "VAE": made.MODELS["VAE"],
     "BetaVAE": made.MODELS["BetaVAE"],
     "VQVAE": made.MODELS["VQVAE"],
-    "VQVAE, no EMA": made.MODELS["VQVAE"] | {"use_ema": False},
+    "VQVAE, EMA": made.MODELS["VQVAE"] | {"use_ema": True},
     "VAEGAN": made.MODELS["VAEGAN"],
 }
 

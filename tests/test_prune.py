@@ -51,7 +51,7 @@ def prune(*words: object, status: int = 0) -> tuple[str, str]:
     [
         ("best", {"last_model.pt", *CHECKPOINTS}, 9),
         ("last", set(CHECKPOINTS), 7),
-        ("all", set(), 0),
+        ("all", {"checkpoint.previous.pt"}, 3),
     ],
 )
 def test_what_is_kept(tmp_path: Path, keep: str, gone: set[str], freed: int) -> None:

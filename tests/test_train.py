@@ -1,7 +1,9 @@
 """Training: against stock Pythae, bit for bit against itself, and what it leaves on disk."""
 
 import json
+import os
 import pickle
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from pythae.trainers import BaseTrainerConfig
 
 from study.datasets import open_dataset
 from study.errors import StudyError
+from study.provenance import ROOT
 from study.rundir import RunDirectory
 from study.runs import load_run
 from tests import made
@@ -338,3 +341,34 @@ def test_without_an_eval_split_the_training_loss_may_choose(tmp_path: Path) -> N
     history = read_history(RunDirectory(out).history)
     assert [line["eval"] for line in history] == [{}, {}]
     assert load_trained(out)[0].trainer.keep_best_on_train
+
+
+FAULTS = """
+import resource, sys, torch
+if sys.argv[1] == "kept":
+    from train.allocator import keep_freed_memory
+    keep_freed_memory()
+torch.set_num_threads(1)
+def step():
+    held = torch.ones(10_000_000)
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone is told")
+def test_memory_that_is_freed_is_kept() -> None:
+    """Pages that the system hands out again, in twenty steps of 40 MB each."""
+
+    def faults(how: str) -> int:
+        environment = {k: v for k, v in os.environ.items() if "MALLOC" not in k}
+        words = [sys.executable, "-c", FAULTS, how]
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=True, cwd=ROOT, env=environment
+        )
+        return int(done.stdout)
+
+    assert faults("kept") < 0.1 * faults("given back")

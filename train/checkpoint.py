@@ -18,6 +18,8 @@ from study.progress import say
 from study.rundir import RunDirectory
 
 FORMAT = 1
+# What zipfile, pickle and torch raise on damaged files; OSError is a seek to where nothing is.
+_UNREADABLE = (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError)
 
 
 class Checkpoints:
@@ -28,6 +30,8 @@ class Checkpoints:
         self.latest = directory.checkpoint
         self.before = directory.checkpoint_before
         self.digest = digest
+        # Whether the latest is one that `read` refused: it must not take a good one's place.
+        self.refused = False
 
     def write(self, state: dict[str, Any]) -> None:
         """Save tensors, numbers, strings and containers of them. OSError on a full disk, say."""
@@ -41,8 +45,9 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
             # At each moment from here on one whole checkpoint is there.
-            if self.latest.is_file():
+            if self.latest.is_file() and not self.refused:
                 os.replace(self.latest, self.before)
+        self.refused = False
 
     def read(self) -> dict[str, Any] | None:
         """The newest good state, its tensors on the CPU; None where there is none.
@@ -57,6 +62,7 @@ class Checkpoints:
                 return self._read(path)
             except _Refused as refused:
                 say(f"{path}: {refused}; it is not used")
+                self.refused |= path == self.latest
         return None
 
     def _read(self, path: os.PathLike) -> dict[str, Any]:
@@ -69,11 +75,11 @@ class Checkpoints:
                 found = torch.load(path, map_location="cpu", weights_only=True)
         except zipfile.BadZipFile:
             raise _Refused("no checkpoint, or cut short") from None
-        except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except _UNREADABLE as error:
             raise _Refused(f"no checkpoint that can be read ({one_line(error)[:100]})") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise _Refused("no checkpoint of this version")
-        if found["run"] != self.digest:
+        if found.get("run") != self.digest:
             raise _Refused("the checkpoint of another run")
         return found["state"]
 

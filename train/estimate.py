@@ -73,7 +73,8 @@ class Estimate:
             f"{spoken(self.eval_steps * self.eval_step)} an epoch, "
             f"{self.write:.2g} s a checkpoint",
             f"memory   {amount(self.memory)}{gpu}",
-            f"disk     {amount(2 * self.checkpoint)} in training (two checkpoints), "
+            f"disk     {amount(3 * self.checkpoint)} in training at the highest (the last two "
+            f"checkpoints and one that is being written), "
             f"{amount(self.final)} when it is done (engine.keep: {self.run.config.engine.keep})",
         ]
 
@@ -113,11 +114,11 @@ def _measured(trainer: Any, run: Run, checkpoints: Checkpoints) -> Estimate:
     evaluated = trainer.eval_loader is not None
     with trainer.ready():
         trainer.model.train()
-        step = _seconds(trainer.train_loader, trainer.one_step, device, TIMED)
+        step = _seconds(trainer, trainer.train_loader, trainer.one_step, TIMED)
         eval_step = 0.0
         if evaluated:
             trainer.model.eval()
-            eval_step = _seconds(trainer.eval_loader, trainer.one_evaluation, device, EVALUATED)
+            eval_step = _seconds(trainer, trainer.eval_loader, trainer.one_evaluation, EVALUATED)
         trainer.best.see(0.0, 1, trainer.model)
         started = time.perf_counter()
         trainer.saving.write()
@@ -144,9 +145,10 @@ def _measured(trainer: Any, run: Run, checkpoints: Checkpoints) -> Estimate:
 
 
 def _seconds(
-    loader: BatchLoader, work: Callable[[Any, int], None], device: torch.device, timed: int
+    trainer: Any, loader: BatchLoader, work: Callable[[Any, int], None], timed: int
 ) -> float:
     """Mean seconds of `work` on a batch, drawing it included; epochs follow each other."""
+    device = torch.device(trainer.device)
     batches = itertools.chain.from_iterable(loader.batches(epoch) for epoch in itertools.count(1))
     for inputs in itertools.islice(batches, WARM_UP):
         work(inputs, 1)
@@ -154,6 +156,8 @@ def _seconds(
     started = time.perf_counter()
     for inputs in itertools.islice(batches, timed):
         work(inputs, 1)
+        # Nobody wants a checkpoint of this.
+        trainer.stop.act()
     _wait(device)
     return (time.perf_counter() - started) / timed
 

@@ -55,19 +55,22 @@ def settings(engine: Engine, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _switched(owner: Any, name: str, value: bool) -> Iterator[None]:
-    def switch(to: bool) -> None:
+    # Some releases announce another way to switch TF32, which older ones have not and which must
+    # not be mixed with this one.
+    @contextlib.contextmanager
+    def quietly() -> Iterator[None]:
         with warnings.catch_warnings():
-            # Some releases announce another way to switch TF32, which older ones have not and
-            # which must not be mixed with this one.
             warnings.filterwarnings("ignore", message=".*to control TF32 behavior")
-            setattr(owner, name, to)
+            yield
 
-    before = getattr(owner, name)
-    switch(value)
+    with quietly():
+        before = getattr(owner, name)
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        switch(before)
+        with quietly():
+            setattr(owner, name, before)
 
 
 @contextlib.contextmanager
@@ -141,7 +144,7 @@ class Execution:
         if x.dim() == 4:
             x = x.contiguous(memory_format=self.memory_format)
         run = self.plain
-        if self.compiler is not None and self.compiler.works:
+        if self.compiler is not None:
             x = x if x.dim() == 4 else x.contiguous()
             run = self._compiled(x, options)
         return ModelOutput(run(x, **options))
@@ -181,11 +184,11 @@ def _in_float32(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.T
 
 
 class Compiler:
-    """torch.compile for all networks of a model, until it fails for one of them."""
+    """torch.compile for the networks of a model, but for the kinds of batch where it fails."""
 
     def __init__(self, retain_graph: bool) -> None:
         self.retain_graph = retain_graph
-        self.works = True
+        self.said = False
 
     def compile(
         self, execution: Execution, x: torch.Tensor, options: dict[str, Any]
@@ -208,10 +211,11 @@ class Compiler:
         try:
             self._try_out(compiled, execution.network, x, options)
         except Exception as error:
-            self.works = False
             # What torch has to say goes on over pages.
             reason = f"{type(error).__name__}: {one_line(error)[:120]}"
-            say(f"engine.compile: the networks run uncompiled, since torch.compile fails: {reason}")
+            if not self.said:
+                say(f"engine.compile: the networks run uncompiled, since it fails: {reason}")
+            self.said = True
             return plain
         return compiled
 

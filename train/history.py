@@ -64,8 +64,8 @@ class EpochTerms:
         None where all are finite."""
         self._gather()
         new = {name: values[self.looked_at :] for name, values in self.gathered.items()}
-        self.looked_at = len(self.sizes)
         if not new or all(bool(values.isfinite().all()) for values in new.values()):
+            self.looked_at = len(self.sizes)
             return None
         values = {name: self.gathered[name].cpu() for name in new}
         first = min(

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from study.errors import RunFailed
+from study.errors import RunFailed, one_line
 from study.files import write_json
 
 REMEDY = "a smaller learning rate is the first thing to try"
@@ -15,7 +15,8 @@ def check_terms(trainer: Any, split: str) -> None:
     """RunFailed where a loss term of the epoch's batches was not finite."""
     terms = trainer.terms if split == "train" else trainer.eval_terms
     if found := terms.not_finite():
-        _end(trainer, split, *found)
+        batch, what = found
+        _end(trainer, split, range(batch, batch + 1), what)
 
 
 def check_score(trainer: Any, line: dict[str, Any]) -> None:
@@ -39,31 +40,55 @@ def check_weights(trainer: Any) -> None:
     finite = torch.stack([value.isfinite().all() for value in weights.values()]).tolist()
     if not all(finite):
         bad = {name: "not finite" for name, good in zip(weights, finite, strict=True) if not good}
-        _end(trainer, "train", max(trainer.step - 1, 0), bad)
+        epoch, step = trainer.epoch, trainer.step
+        if step == 0:  # between two epochs
+            epoch, step = epoch - 1, len(trainer.train_loader)
+        _end(trainer, "train", range(step - 1, step), bad, epoch)
 
 
-def refused_reconstruction(trainer: Any, split: str) -> NoReturn:
-    """RunFailed for the batch that is in work, whose reconstruction is no image in [0, 1]."""
-    check_terms(trainer, split)
+def refuses_nan(error: Exception) -> bool:
+    """Whether a forward pass ended so because something in it was not finite, by its words."""
+    words = str(error)
+    if isinstance(error, RuntimeError):
+        # torch's BCE on a CPU; on a GPU, where all that follows is refused, too.
+        return "between 0 and 1" in words or "device-side assert" in words
+    # torch's distributions, which print what they refuse.
+    return isinstance(error, ValueError) and ("nan" in words or "inf" in words)
+
+
+def refused_batch(trainer: Any, split: str, error: Exception) -> NoReturn:
+    """RunFailed for the batch that is in work, or for one before it in which NaN began."""
     terms = trainer.terms if split == "train" else trainer.eval_terms
-    _end(trainer, split, len(terms.sizes), {"reconstruction": "nan"})
+    batch = len(terms.sizes)
+    what = {"forward pass": f"not finite ({one_line(error)[:80]})"}
+    try:
+        check_terms(trainer, split)
+    except RuntimeError:
+        # A GPU that is in this state gives nothing back: it was this batch, or one of those since
+        # the last look.
+        _end(trainer, split, range(terms.looked_at, batch + 1), what)
+    _end(trainer, split, range(batch, batch + 1), what)
 
 
-def _end(trainer: Any, split: str, batch: int, what: dict[str, str]) -> NoReturn:
-    directory = trainer.directory
-    indices = trainer.loaders[split].indices(trainer.epoch, batch)
+def _end(
+    trainer: Any, split: str, batches: range, what: dict[str, str], epoch: int | None = None
+) -> NoReturn:
+    """Write down the images of `batches` (of the trainer's epoch, if none is named), and end."""
+    directory, loader, epoch = trainer.directory, trainer.loaders[split], epoch or trainer.epoch
     report = {
         "split": split,
-        "epoch": trainer.epoch,
+        "epoch": epoch,
         # From 0, within the epoch.
-        "batch": batch,
+        "batches": list(batches),
         "not_finite": what,
-        "indices": [int(index) for index in indices],
+        "indices": [int(index) for batch in batches for index in loader.indices(epoch, batch)],
     }
     write_json(directory.not_finite, report)
     name = "loss" if "loss" in what else next(iter(what))
     more = f" (and {len(what) - 1} more)" if len(what) > 1 else ""
+    first, last = batches[0], batches[-1]
+    where = f"batch {last}" if first == last else f"one of batches {first} to {last}"
     raise RunFailed(
-        f"{directory.path}: the {split} {name} became {what[name]}{more} in epoch {trainer.epoch}, "
-        f"batch {batch}; {REMEDY}; {directory.not_finite.name} names the batch's images"
+        f"{directory.path}: the {split} {name} became {what[name]}{more} in epoch {epoch}, "
+        f"{where}; {REMEDY}; {directory.not_finite.name} names the images"
     )

@@ -72,6 +72,8 @@ def quiet_pythae() -> None:
     """
     warnings.filterwarnings("ignore", module="pythae")
     warnings.filterwarnings("ignore", message=".*'pythae")  # torch's, of Pythae's distributions
+    # Of a run that goes on from between its training and its evaluation: it did step before.
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith("pythae") and isinstance(logger, logging.Logger):
             logger.handlers.clear()

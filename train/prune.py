@@ -13,10 +13,10 @@ from study.rundir import RunDirectory
 
 KEEP = ("best", "last", "all")
 LAST = ("last_model.pt",)
-CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
+CHECKPOINT, BEFORE = ("checkpoint.pt",), ("checkpoint.previous.pt",)
 # What each `engine.keep` takes away from a finished run: these and no others.
-TAKEN = {"best": LAST + CHECKPOINTS, "last": CHECKPOINTS, "all": ()}
-# Pythae's own, of `trainer.steps_saving`.
+TAKEN = {"best": LAST + CHECKPOINT + BEFORE, "last": CHECKPOINT + BEFORE, "all": BEFORE}
+# Pythae's own, of `trainer.steps_saving`: asked for, so only `best` takes them.
 PYTHAES_CHECKPOINT = re.compile(r"checkpoint_epoch_\d+")
 
 
@@ -44,7 +44,7 @@ def _superfluous(folder: Path, keep: str) -> Iterator[Path]:
         for entry in (folder / name, folder / f".{name}.partial"):
             if entry.is_file() and not entry.is_symlink():
                 yield entry
-    if keep != "all":
+    if keep == "best":
         for entry in sorted(folder.iterdir()):
             named = PYTHAES_CHECKPOINT.fullmatch(entry.name)
             if named and entry.is_dir() and not entry.is_symlink():

@@ -18,6 +18,7 @@ from study.provenance import code_version, machine, now, package_versions
 from study.rundir import RunDirectory
 from study.runs import Run, parse_run
 from study.tracking import Tracker, run_job
+from train.allocator import keep_freed_memory
 from train.checkpoint import Checkpoints
 from train.dataset import ImageDataset
 from train.execution import settings
@@ -55,6 +56,7 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
         with Tracker(job) as tracker:
             kept = {"wandb_id": job.id}
             session = Session(run, directory, checkpoints, state, tracker.log_epoch, kept)
+            del state  # the session drops it when it is taken over
             _train(session, model, dataset)
     return True
 
@@ -88,6 +90,8 @@ def run_pipeline(session: Session, model: Any, dataset: Dataset) -> Iterator[Run
     quiet_pythae()
     on_gpu = torch.cuda.is_available() and not trainer.no_cuda
     stage_to = run.config.engine.stage_to
+    if not on_gpu:
+        keep_freed_memory()
     with settings(run.config.engine, torch.device("cuda" if on_gpu else "cpu")):
         splits = splits_read(run, dataset)
         data = {split: ImageDataset(dataset.path(split), stage_to) for split in splits}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from study.errors import describe_os_error
-from study.files import write_json, written_whole
+from study.files import sync, write_json, written_whole
 from study.progress import say
 from study.provenance import now
 from study.rundir import RunDirectory
@@ -32,6 +32,9 @@ class Saving:
         self.seconds = self.epoch_seconds = 0.0
         if self.session.resumed is not None:
             self._restore(self.session.resumed)
+            self.session.resumed = None  # as large as the model and its optimizers
+        # What was written after the checkpoint comes again.
+        write_history(self.directory.history, self.lines)
         self.clock = self.saved_at = time.perf_counter()
         self.place_saved = self._place()
 
@@ -39,8 +42,6 @@ class Saving:
         restore_trainer(self.trainer, state["trainer"])
         self.lines, self.warned = state["lines"], state["warned"]
         self.seconds, self.epoch_seconds = state["seconds"], state["epoch_seconds"]
-        # What was written after the checkpoint comes again.
-        write_history(self.directory.history, self.lines)
 
     def _place(self) -> tuple[int, int]:
         return self.trainer.epoch, self.trainer.step
@@ -50,16 +51,16 @@ class Saving:
     def pause(self) -> None:
         """Between two steps: stop where that was asked for, and save where it is time."""
         stop = self.trainer.stop
-        if stop.asked:
+        if not stop.asked and not self._due():
+            return
+        try:
             self.write()
-            stop.act()
-        elif self._due():
-            try:
-                self.write()
-            except OSError as error:
-                # The run itself is well, and the checkpoint before is whole.
-                say(f"no checkpoint was written ({describe_os_error(error)}); training goes on")
-            self.saved_at = time.perf_counter()
+        except OSError as error:
+            # The run itself is well, and the checkpoint before is whole.
+            then = "the one before stays" if stop.asked else "training goes on"
+            say(f"no checkpoint was written ({describe_os_error(error)}); {then}")
+        self.saved_at = time.perf_counter()
+        stop.act()
 
     def _due(self) -> bool:
         every, (epoch, step) = self.trainer.engine.checkpoint_every, self._place()
@@ -106,9 +107,13 @@ class Saving:
         self._tick()
         line["seconds"] = round(self.epoch_seconds, 3)
         self.epoch_seconds = 0.0
-        append_line(self.directory.history, line)
         previous = self.lines[-1] if self.lines else None
         self.lines.append(line)
+        try:
+            append_line(self.directory.history, line)
+        except OSError as error:
+            # Checkpoints have the lines, too, and the end of training writes them all.
+            say(f"no line was written ({describe_os_error(error)}); training goes on")
         self.session.seen(line)
         for kind, words in concerns(self.trainer.model, line, previous).items():
             if kind not in self.warned:
@@ -134,6 +139,8 @@ class Saving:
     def finish(self) -> None:
         """Write the models; `final_model`, the last of all, makes the run a trained one."""
         engine, directory = self.trainer.engine, self.directory
+        check_weights(self.trainer)
+        write_history(directory.history, self.lines)
         if engine.keep == "all":
             self.write()
         if engine.keep != "best":
@@ -159,5 +166,8 @@ class Saving:
                 "warnings": list(self.warned.values()),
             },
         )
+        # On the disk before what a run could go on from is deleted.
+        for file in [*aside.iterdir(), aside]:
+            sync(file)
         aside.rename(directory.final_model)
         prune_run(directory, engine.keep)

@@ -37,7 +37,7 @@ from train.execution import prepare_networks
 from train.history import EpochTerms, learning_rates
 from train.loader import BatchLoader
 from train.models.vaegan import VAEGANCorrected
-from train.not_finite import check_score, check_terms, refused_reconstruction
+from train.not_finite import check_score, check_terms, refused_batch, refuses_nan
 from train.saving import Saving
 from train.selection import Selection
 from train.state import Best, optimizers, random_state, set_random_state
@@ -46,7 +46,7 @@ from train.state import Best, optimizers, random_state, set_random_state
 LOOK_EVERY = 128
 
 
-@dataclass(frozen=True)
+@dataclass
 class Session:
     """What a trainer needs beside Pythae's arguments."""
 
@@ -219,11 +219,11 @@ class EngineMixin:
         try:
             with self.amp_context:
                 return self.model(inputs, epoch=epoch, dataset_size=count, uses_ddp=False)
-        except RuntimeError as error:
-            # torch's BCE refuses NaN in these words before a loss can show it.
-            if "between 0 and 1" not in str(error):
-                raise
-            refused_reconstruction(self, split)
+        except Exception as error:
+            # Some losses and distributions refuse NaN before there is a loss to show it.
+            if refuses_nan(error):
+                refused_batch(self, split, error)
+            raise
 
     # Whether the model wants gradients in evaluation, as HVAE, RHVAE and RAE_GP do; None: unknown.
     wants_gradients: bool | None = None
