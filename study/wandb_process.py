@@ -9,6 +9,7 @@ logged up to then is closed properly.
 import json
 import os
 import queue
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -146,6 +147,9 @@ def serve(stream: TextIO) -> dict[str, Any]:
 
 
 def main() -> None:
+    # A cluster signals all processes of a job; this one ends when the one that trains has ended.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     # wandb and its service get neither stream: they print to both.
     messages, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -201,3 +201,21 @@ def test_what_a_killed_process_had_logged_is_whole(tmp_path: Path) -> None:
         process.kill()
     assert ended[0]["exit_code"] == 1
     assert mirrored(records) == [{"epoch": 1, "train/loss": 0.5}]
+
+
+def test_a_clusters_signals_do_not_end_the_mirror(tmp_path: Path) -> None:
+    """They go to all processes of a job: it is stopped, and what it had logged is whole."""
+    ending = "sys.stdin.readline()\ntracker.__exit__(None)\n"
+    words = [sys.executable, "-c", KILLED.replace("time.sleep(60)\n", ending), str(tmp_path)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(words, cwd=ROOT, text=True, **streams)
+    assert process.stdout.readline() == "logged\n"
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("wandb/offline-run-*/*.wandb")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        os.kill(int(children[0]), number)
+    _, heard = process.communicate("\n", timeout=120)
+    assert "uploads it" in heard
+    assert mirrored(inspect(logged(tmp_path)[0])) == [{"epoch": 1, "train/loss": 0.5}]

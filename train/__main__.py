@@ -24,7 +24,9 @@ def parser() -> Parser:
         "--out", type=Path, help="run directory; without it runs/single/<data>-<run>/seed-<n>"
     )
     made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
-    made.add_argument("--overwrite", action="store_true", help="replace another run in --out")
+    made.add_argument(
+        "--overwrite", action="store_true", help="replace another or a finished run in --out"
+    )
     made.add_argument(
         "--dry-run", action="store_true", help="print the resolved config, write nothing"
     )
