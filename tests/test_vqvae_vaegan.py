@@ -23,8 +23,8 @@ from train.history import read_history
 from train.models import build_model
 from train.models.vaegan import PARTS, VAEGANCorrected
 from train.networks import build_networks
+from train.pipeline import RunCoupledAdversarialTrainer
 from train.run import load_trained
-from train.trainer import RunCoupledAdversarialTrainer
 
 CONVNET = {"name": "convnet28", "width": 2}
 GRID = {"name": "convnet28_grid", "width": 2, "grid_side": 4}

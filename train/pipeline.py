@@ -1,15 +1,27 @@
-"""Pythae's `TrainingPipeline` with trainers of ours, and what it says turned off."""
+"""Pythae's trainers and its `TrainingPipeline` with our engine, and what they say turned off."""
 
 import logging
 import warnings
 from typing import Any
 
+from pythae.models.base.base_utils import ModelOutput
 from pythae.pipelines import TrainingPipeline
+from pythae.trainers import (
+    AdversarialTrainer,
+    AdversarialTrainerConfig,
+    BaseTrainer,
+    BaseTrainerConfig,
+    CoupledOptimizerAdversarialTrainer,
+    CoupledOptimizerAdversarialTrainerConfig,
+    CoupledOptimizerTrainer,
+    CoupledOptimizerTrainerConfig,
+)
 from pythae.trainers.training_callbacks import TrainingCallback
 from torch.utils.data import Dataset
 
 from study.progress import progress
-from train.trainer import TRAINERS, Session
+from train.models.vaegan import VAEGANCorrected
+from train.trainer import EngineMixin, Session
 
 
 class BarCallback(TrainingCallback):
@@ -38,6 +50,38 @@ class BarCallback(TrainingCallback):
         """Take the bar off the terminal, also when training failed."""
         if self.bar is not None:
             self.bar.close()
+
+
+class RunTrainer(EngineMixin, BaseTrainer):
+    """Pythae's `BaseTrainer` in a run directory."""
+
+
+class RunAdversarialTrainer(EngineMixin, AdversarialTrainer):
+    """Pythae's trainer of Adversarial_AE and FactorVAE in a run directory."""
+
+
+class RunCoupledTrainer(EngineMixin, CoupledOptimizerTrainer):
+    """Pythae's trainer of RAE_L2 and PIWAE in a run directory."""
+
+
+class RunCoupledAdversarialTrainer(EngineMixin, CoupledOptimizerAdversarialTrainer):
+    """Pythae's trainer of VAEGAN in a run directory."""
+
+    def _optimizers_step(self, model_output: ModelOutput) -> None:
+        if not isinstance(self.model, VAEGANCorrected):
+            super()._optimizers_step(model_output)
+            return
+        self.model.set_gradients(model_output)
+        for part in self.model.updated(model_output):
+            getattr(self, f"{part}_optimizer").step()
+
+
+TRAINERS = {
+    BaseTrainerConfig: RunTrainer,
+    AdversarialTrainerConfig: RunAdversarialTrainer,
+    CoupledOptimizerTrainerConfig: RunCoupledTrainer,
+    CoupledOptimizerAdversarialTrainerConfig: RunCoupledAdversarialTrainer,
+}
 
 
 class RunPipeline(TrainingPipeline):

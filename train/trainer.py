@@ -14,16 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from pythae.models.base.base_utils import ModelOutput
-from pythae.trainers import (
-    AdversarialTrainer,
-    AdversarialTrainerConfig,
-    BaseTrainer,
-    BaseTrainerConfig,
-    CoupledOptimizerAdversarialTrainer,
-    CoupledOptimizerAdversarialTrainerConfig,
-    CoupledOptimizerTrainer,
-    CoupledOptimizerTrainerConfig,
-)
 from pythae.trainers.training_callbacks import CallbackHandler
 
 from study.progress import say
@@ -36,7 +26,6 @@ from train.diagnostics import diagnostics
 from train.execution import prepare_networks
 from train.history import EpochTerms, learning_rates
 from train.loader import BatchLoader
-from train.models.vaegan import VAEGANCorrected
 from train.not_finite import check_score, check_terms, refused_batch, refuses_nan
 from train.saving import Saving
 from train.selection import Selection
@@ -279,35 +268,3 @@ class EngineMixin:
 
 class _CutOff(Exception):
     """Evaluation was left because the run is to stop."""
-
-
-class RunTrainer(EngineMixin, BaseTrainer):
-    """Pythae's `BaseTrainer` in a run directory."""
-
-
-class RunAdversarialTrainer(EngineMixin, AdversarialTrainer):
-    """Pythae's trainer of Adversarial_AE and FactorVAE in a run directory."""
-
-
-class RunCoupledTrainer(EngineMixin, CoupledOptimizerTrainer):
-    """Pythae's trainer of RAE_L2 and PIWAE in a run directory."""
-
-
-class RunCoupledAdversarialTrainer(EngineMixin, CoupledOptimizerAdversarialTrainer):
-    """Pythae's trainer of VAEGAN in a run directory."""
-
-    def _optimizers_step(self, model_output: ModelOutput) -> None:
-        if not isinstance(self.model, VAEGANCorrected):
-            super()._optimizers_step(model_output)
-            return
-        self.model.set_gradients(model_output)
-        for part in self.model.updated(model_output):
-            getattr(self, f"{part}_optimizer").step()
-
-
-TRAINERS = {
-    BaseTrainerConfig: RunTrainer,
-    AdversarialTrainerConfig: RunAdversarialTrainer,
-    CoupledOptimizerTrainerConfig: RunCoupledTrainer,
-    CoupledOptimizerAdversarialTrainerConfig: RunCoupledAdversarialTrainer,
-}
