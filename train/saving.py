@@ -26,6 +26,7 @@ class Saving:
         self.trainer = trainer
         self.session = trainer.session
         self.directory: RunDirectory = trainer.directory
+        self.every, self.steps = trainer.engine.checkpoint_every, len(trainer.train_loader)
         self.lines: list[dict[str, Any]] = []
         self.warned: dict[str, str] = {}
         # Seconds of training before `clock` began, of the whole run and of its epoch.
@@ -63,8 +64,7 @@ class Saving:
         stop.act()
 
     def _due(self) -> bool:
-        every, (epoch, step) = self.trainer.engine.checkpoint_every, self._place()
-        steps = len(self.trainer.train_loader)
+        every, steps, (epoch, step) = self.every, self.steps, self._place()
         done = (epoch - 1) * steps + step
         # With all its steps done an epoch is not over: it has yet to be evaluated.
         between = step < steps
