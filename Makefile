@@ -35,8 +35,10 @@ format: setup ## format the code, mend what can be mended
 	$(python) -m ruff format .
 	$(python) -m ruff check --fix .
 
-bench: setup ## measure memory beside stock Pythae (benchmarks/memory.py)
-	$(python) -m benchmarks.memory $(ARGS)
+bench: setup ## measure speed, killed runs and memory beside stock Pythae, briefly (benchmarks/)
+	$(python) -m benchmarks.train --cases small mnist-32
+	$(python) -m benchmarks.kills --kills 10
+	$(python) -m benchmarks.memory
 
 schemas: setup ## write configs/schema/, by which editors complete and check the configs
 	$(python) -m configs.make_schemas
