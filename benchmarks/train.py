@@ -1,35 +1,42 @@
 """Images a second in training: ours, stock Pythae and a bare loop, in turn.
 
-    python -m benchmarks.train [--cases small mnist-32 ...] [--rounds 5] [--json FILE]
+    python -m benchmarks.train [--cases small mnist-32 ...] [--rounds 40] [--json FILE]
 
 Ours is `train_run`, as `python -m train` calls it, from a prepared data set. Stock is Pythae's
 `TrainingPipeline` at its defaults, handed the images as a float array in [0, 1]. Bare is the floor:
 zero_grad, forward, backward, step on one batch that is in memory on the device as float. All three
-train the same model, with the same optimizer, batch size and number of steps; ours and bare with
-the same precision and layout of the networks (`engine`).
+train the same model, with the same optimizer and batch size; ours and bare with the same precision
+and layout of the networks (`engine`).
 
-What is timed are training steps alone: from an epoch's begin to the end of its last step
-(Pythae's callbacks `on_epoch_begin` and `on_train_step_end`, the same clock for ours and stock).
-Reading data, moving it to the device and what a trainer does after each step count; set-up, the
-first epoch, the choice of the best model (there is no eval split: both keep the best on train) and
-saving do not.
+Each is a process of its own, as a training run is: it has its own heap, thread pools, compiled
+kernels and global settings of torch. All three are up at once and take turns: one runs a few steps
+(as many for all; those that take the bare loop `--turn` seconds) while the others sleep. A ratio is
+taken within a round of turns, about a second, and what is shown is the median over rounds with its
+quartiles. The speed of a machine that others use changes by tens of percent within seconds; rounds
+further apart than that do not compare.
 
-Each measurement is a fresh process, as a training run is: nothing of another one's heap, thread
-pools, caches of compiled kernels or global settings of torch is left in it. A round measures the
-three in turn, one place further in each round; a ratio is taken within a round, and what is shown
-is its median over rounds (and its range): a machine that is busy for a while then counts for all
-three. Threads that wait for cores which others use cost most: let the machine be idle, or set
-OMP_NUM_THREADS=1.
+What is timed are training steps alone, from the end of one to the end of another (Pythae's
+callback `on_train_step_end`, the same for ours and stock). Reading data, moving it to the device
+and what a trainer does after each step count; set-up, each turn's first step and what is done once
+an epoch (its order, the best model, history) do not.
+
+Threads of a process whose turn it is not must not spin: OMP_WAIT_POLICY is PASSIVE for all three,
+unless it is set. With more threads than free cores, the threads wait for each other most of the
+time: set OMP_NUM_THREADS.
+
+glibc gives large blocks back to the system when they are freed and gets them again at the next
+step; on a CPU that can be a quarter of a small model's step. Stock and bare allocate as glibc does
+by default; `--malloc` has all three keep what they freed, so that what is left is the engine's.
 
 On a GPU: `--set engine.precision=bf16 --set engine.channels_last=true --set engine.compile=true`,
 each alone and together, beside the defaults. Stock knows none of `engine`.
 """
 
 import argparse
-import multiprocessing
+import contextlib
+import os
 import statistics
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +44,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import rivals
 from benchmarks.parts import noise, write_dataset, write_run
+from benchmarks.rivals import Job, about, bare, flops, ours, peak, stock
+from benchmarks.turns import Rival, Train
 from study.cli import Parser, positive_int
 from study.datasets import open_dataset
 from study.errors import StudyError, run_command
@@ -77,8 +85,8 @@ CASES = {
     "small": Case(
         "celeba56", (3, 56, 56), {"name": "convnet56", "width": 16}, VAE, 32, (8992, 48_000)
     ),
-    "celeba64-32": _celeba(32, (512, 25_600)),
-    "celeba64-128": _celeba(128, (128, 6400)),
+    "celeba64-32": _celeba(32, (1024, 25_600)),
+    "celeba64-128": _celeba(128, (640, 6400)),
     "mnist-32": _mnist("VAEConfig"),
     "mnist-32-ae": _mnist("AEConfig"),
     "mnist-32-betavae": _mnist("BetaVAEConfig", beta=4.0),
@@ -92,7 +100,9 @@ CASES = {
 }
 
 
-RIVALS = {"ours": rivals.ours, "stock": rivals.stock, "bare": rivals.bare}
+TRAININGS: dict[str, Train] = {"ours": ours, "stock": stock, "bare": bare}
+# glibc: no block is mapped by itself, and no freed memory goes back before there are 2 GiB of it.
+KEEP_FREED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 # Case (None: every case), ours over what, at least how much, on a GPU only.
 BARS = (
     ("small", "bare", 0.97, False),
@@ -109,40 +119,30 @@ class Bench:
         self.arguments = arguments
         self.work = work
         self.overrides = parse_overrides(arguments.set)
-        self.count = 0
-        self.pool = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), max_tasks_per_child=1
-        )
         probe = self.prepare("probe", CASES["mnist-32"], 256)
-        self.about = rivals.about(probe)
+        self.about = about(probe)
         self.gpu = self.about["machine"]["gpu"]
-        self.peak = rivals.peak(probe)
+        self.peak = peak(probe)
 
-    def measure(self, what: rivals.Measure, job: rivals.Job) -> Any:
-        """Run `what` in a process of its own."""
-        self.count += 1
-        return self.pool.submit(rivals.quietly, what, job, self.work / f"out-{self.count}").result()
-
-    def prepare(self, name: str, case: Case, count: int) -> rivals.Job:
+    def prepare(self, name: str, case: Case, count: int) -> Job:
         """Data and run file of a case."""
         folder = self.work / name
         folder.mkdir()
         trainer = TRAINER_OF.get(case.model["name"], "BaseTrainerConfig")
-        epochs = self.arguments.epochs + 1
         config = {
             "dataset": case.dataset,
             "networks": case.networks,
             "model": case.model,
             "trainer": {
                 "name": trainer,
-                "num_epochs": epochs,
+                "num_epochs": 1_000_000,  # it ends when its turns do
                 "per_device_train_batch_size": case.batch,
                 "keep_best_on_train": True,
                 "no_cuda": self.arguments.no_cuda,
             },
         }
         write_dataset(folder, case.dataset, {"train": self._images(case, count)})
-        return rivals.Job(write_run(folder, config), folder, self.overrides, epochs)
+        return Job(write_run(folder, config), folder, self.overrides)
 
     def _images(self, case: Case, count: int) -> np.ndarray:
         if self.arguments.data is None:
@@ -158,31 +158,52 @@ class Bench:
     def run(self, name: str) -> dict[str, Any]:
         """Images a second of the three in each round, and what follows from them."""
         case = CASES[name]
-        count = self.arguments.images or case.images[bool(self.gpu)]
-        job = self.prepare(name, case, count)
-        speeds: dict[str, list[float]] = {rival: [] for rival in RIVALS}
-        turns = list(RIVALS)
-        with progress(self.arguments.rounds * len(turns), name, "measurement") as bar:
-            for _ in range(self.arguments.rounds):
-                for rival in turns:
-                    seconds = self.measure(RIVALS[rival], job)[1:]
-                    if len(seconds) != self.arguments.epochs:
-                        raise RuntimeError(f"{rival}: {len(seconds)} epochs were timed")
-                    speeds[rival].append(count * len(seconds) / sum(seconds))
-                    bar.update(1)
-                turns = turns[1:] + turns[:1]
-        return self.summary(speeds, rivals.flops(job))
+        # Batches alike, one of them at least beside the turn's first.
+        batches = max(2, (self.arguments.images or case.images[bool(self.gpu)]) // case.batch)
+        job = self.prepare(name, case, batches * case.batch)
+        with contextlib.ExitStack() as stack:
+            rivals = {}
+            for rival, train in TRAININGS.items():
+                rivals[rival] = Rival(train, job, self.work / f"{name}-{rival}")
+                stack.callback(rivals[rival].end)
+            # Until all are set up.
+            for rival in rivals.values():
+                rival.turn(1)
+            steps = self.steps(rivals["bare"], batches - 1)
+            seconds = self.rounds(name, rivals, steps)
+        images = steps * case.batch
+        speeds = {rival: [images / each for each in found] for rival, found in seconds.items()}
+        return {"steps of a turn": steps} | self.summary(speeds, flops(job))
+
+    def steps(self, bare: Rival, most: int) -> int:
+        """How many take the bare loop about `--turn` seconds; not more than `most`."""
+        wanted, steps = self.arguments.turn, 1
+        while (seconds := bare.turn(steps)) < wanted / 2 and steps < most:
+            steps = min(most, 2 * steps)
+        return min(most, max(1, round(steps * wanted / seconds)))
+
+    def rounds(self, name: str, rivals: dict[str, Rival], steps: int) -> dict[str, list[float]]:
+        """Seconds of each one's turns. Another begins in each round; the first does not count."""
+        seconds: dict[str, list[float]] = {rival: [] for rival in rivals}
+        order = list(rivals)
+        with progress(self.arguments.rounds + 1, name, "round") as bar:
+            for _ in range(self.arguments.rounds + 1):
+                for rival in order:
+                    seconds[rival].append(rivals[rival].turn(steps))
+                order = order[1:] + order[:1]
+                bar.update(1)
+        return {rival: found[1:] for rival, found in seconds.items()}
 
     def summary(self, speeds: dict[str, list[float]], flops: float) -> dict[str, Any]:
-        def ratios(over: str, under: str) -> list[float]:
-            return [a / b for a, b in zip(speeds[over], speeds[under], strict=True)]
-
         pairs = (("ours", "bare"), ("stock", "bare"), ("ours", "stock"))
+        ratios = {f"{a}/{b}": np.divide(speeds[a], speeds[b]) for a, b in pairs}
         ours = statistics.median(speeds["ours"])
         return {
             "images/s": {rival: statistics.median(found) for rival, found in speeds.items()},
-            "ratios": {f"{a}/{b}": statistics.median(ratios(a, b)) for a, b in pairs},
-            "ranges": {f"{a}/{b}": [f(ratios(a, b)) for f in (min, max)] for a, b in pairs},
+            "ratios": {pair: float(np.median(found)) for pair, found in ratios.items()},
+            "quartiles": {
+                pair: np.percentile(found, (25, 75)).tolist() for pair, found in ratios.items()
+            },
             "GFLOP/image": flops / 1e9,
             "share of peak": ours * flops / self.peak,
             "rounds": speeds,
@@ -204,10 +225,10 @@ def table(cases: dict[str, dict[str, Any]]) -> str:
     """Markdown; a line for each case."""
     rows = []
     for name, result in cases.items():
-        row = {"case": name}
+        row = {"case": name, "steps": f"{result['steps of a turn']}"}
         row |= {f"{rival}, images/s": f"{v:,.4g}" for rival, v in result["images/s"].items()}
         for ratio, value in result["ratios"].items():
-            low, high = result["ranges"][ratio]
+            low, high = result["quartiles"][ratio]
             row[ratio] = f"{value:.3g} ({low:.3g}–{high:.3g})"
         row["GFLOP/image"] = f"{result['GFLOP/image']:.3g}"
         row["ours, share of peak"] = f"{result['share of peak']:.2f}"
@@ -224,8 +245,8 @@ def report(bench: Bench, cases: dict[str, dict[str, Any]]) -> None:
     print(table(cases))
     print(
         f"\n{device}, {found['threads']} threads, torch {bench.about['versions']['torch']}; "
-        f"peak of a {kind} matrix product {bench.peak / 1e12:.3g} TFLOP/s. Medians (range) of "
-        f"{arguments.rounds} rounds of {arguments.epochs} epochs"
+        f"peak of a {kind} matrix product {bench.peak / 1e12:.3g} TFLOP/s. Medians (quartiles) of "
+        f"{arguments.rounds} rounds{', all keep freed memory' if arguments.malloc else ''}"
         f"{'; ' + ' '.join(arguments.set) if arguments.set else ''}.\n"
     )
     for bar in bars(cases, bool(bench.gpu)):
@@ -247,13 +268,12 @@ def parser() -> Parser:
         metavar="CASE",
         help=f"all, or of: {', '.join(CASES)}",
     )
-    made.add_argument("--rounds", type=positive_int, default=5, metavar="N", help="5 by default")
-    made.add_argument(
-        "--epochs", type=positive_int, default=2, metavar="N", help="timed, after the first (2)"
-    )
+    made.add_argument("--rounds", type=positive_int, default=40, metavar="N", help="40")
+    made.add_argument("--turn", type=float, default=0.3, metavar="S", help="seconds, bare (0.3)")
     made.add_argument("--images", type=positive_int, metavar="N", help="of an epoch, for all cases")
     made.add_argument("--data", type=Path, help="folder of data sets; without it images of noise")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train")
+    made.add_argument("--malloc", action="store_true", help="all three keep freed memory (glibc)")
     made.add_argument("--no-cuda", action="store_true", help="on the CPU, though a GPU is here")
     made.add_argument("--json", type=Path, metavar="FILE", help="everything measured, as JSON")
     return made
@@ -261,15 +281,19 @@ def parser() -> Parser:
 
 def main() -> int:
     arguments = parser().parse_args()
+    # Of the processes to come: libgomp and glibc read them when they are loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.update(KEEP_FREED if arguments.malloc else {})
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
-        try:
-            cases = {name: bench.run(name) for name in dict.fromkeys(arguments.cases)}
-        finally:
-            bench.pool.shutdown()
+        cases = {name: bench.run(name) for name in dict.fromkeys(arguments.cases)}
     report(bench, cases)
     if arguments.json:
-        content = bench.about | {"settings": arguments.set, "peak FLOP/s": bench.peak}
+        content = bench.about | {
+            "settings": arguments.set,
+            "malloc": arguments.malloc,
+            "peak FLOP/s": bench.peak,
+        }
         content |= {"cases": cases, "bars": bars(cases, bool(bench.gpu))}
         write_json(arguments.json, content)
     return 0
