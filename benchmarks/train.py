@@ -1,6 +1,6 @@
 """Images a second in training: ours, stock Pythae and a bare loop, in turn.
 
-    python -m benchmarks.train [--cases small mnist-32 ...] [--rounds 40] [--json FILE]
+    python -m benchmarks.train [--cases small mnist-32 ...] [--rounds 60] [--json FILE]
 
 Ours is `train_run`, as `python -m train` calls it, from a prepared data set. Stock is Pythae's
 `TrainingPipeline` at its defaults, handed the images as a float array in [0, 1]. Bare is the floor:
@@ -10,10 +10,9 @@ and layout of the networks (`engine`).
 
 Each is a process of its own, as a training run is: it has its own heap, thread pools, compiled
 kernels and global settings of torch. All three are up at once and take turns: one runs a few steps
-(as many for all; those that take the bare loop `--turn` seconds) while the others sleep. A ratio is
+(as many for all; what takes the bare loop `--turn` milliseconds) while the others sleep. A ratio is
 taken within a round of turns, about a second, and what is shown is the median over rounds with its
-quartiles. The speed of a machine that others use changes by tens of percent within seconds; rounds
-further apart than that do not compare.
+quartiles: the speed of a machine that others use changes by tens of percent within seconds.
 
 What is timed are training steps alone, from the end of one to the end of another (Pythae's
 callback `on_train_step_end`, the same for ours and stock). Reading data, moving it to the device
@@ -46,13 +45,12 @@ import pandas as pd
 
 from benchmarks.parts import noise, write_dataset, write_run
 from benchmarks.rivals import Job, about, bare, flops, ours, peak, stock
-from benchmarks.turns import Rival, Train
+from benchmarks.turns import Rival, Train, steps_that_take, take_turns
 from study.cli import Parser, positive_int
 from study.datasets import open_dataset
 from study.errors import StudyError, run_command
 from study.files import write_json
 from study.overrides import parse_overrides
-from study.progress import progress
 from study.pythae_json import TRAINER_OF
 
 
@@ -158,9 +156,10 @@ class Bench:
     def run(self, name: str) -> dict[str, Any]:
         """Images a second of the three in each round, and what follows from them."""
         case = CASES[name]
-        # Batches alike, one of them at least beside the turn's first.
-        batches = max(2, (self.arguments.images or case.images[bool(self.gpu)]) // case.batch)
-        job = self.prepare(name, case, batches * case.batch)
+        batch = self.overrides.get("trainer.per_device_train_batch_size", case.batch)
+        # Of one size, so that turns compare; one of them at least beside a turn's first.
+        batches = max(2, (self.arguments.images or case.images[bool(self.gpu)]) // batch)
+        job = self.prepare(name, case, batches * batch)
         with contextlib.ExitStack() as stack:
             rivals = {}
             for rival, train in TRAININGS.items():
@@ -169,30 +168,11 @@ class Bench:
             # Until all are set up.
             for rival in rivals.values():
                 rival.turn(1)
-            steps = self.steps(rivals["bare"], batches - 1)
-            seconds = self.rounds(name, rivals, steps)
-        images = steps * case.batch
+            steps = steps_that_take(self.arguments.turn / 1000, rivals["bare"], batches - 1)
+            seconds = take_turns(name, rivals, steps, self.arguments.rounds)
+        images = steps * batch
         speeds = {rival: [images / each for each in found] for rival, found in seconds.items()}
         return {"steps of a turn": steps} | self.summary(speeds, flops(job))
-
-    def steps(self, bare: Rival, most: int) -> int:
-        """How many take the bare loop about `--turn` seconds; not more than `most`."""
-        wanted, steps = self.arguments.turn, 1
-        while (seconds := bare.turn(steps)) < wanted / 2 and steps < most:
-            steps = min(most, 2 * steps)
-        return min(most, max(1, round(steps * wanted / seconds)))
-
-    def rounds(self, name: str, rivals: dict[str, Rival], steps: int) -> dict[str, list[float]]:
-        """Seconds of each one's turns. Another begins in each round; the first does not count."""
-        seconds: dict[str, list[float]] = {rival: [] for rival in rivals}
-        order = list(rivals)
-        with progress(self.arguments.rounds + 1, name, "round") as bar:
-            for _ in range(self.arguments.rounds + 1):
-                for rival in order:
-                    seconds[rival].append(rivals[rival].turn(steps))
-                order = order[1:] + order[:1]
-                bar.update(1)
-        return {rival: found[1:] for rival, found in seconds.items()}
 
     def summary(self, speeds: dict[str, list[float]], flops: float) -> dict[str, Any]:
         pairs = (("ours", "bare"), ("stock", "bare"), ("ours", "stock"))
@@ -268,8 +248,10 @@ def parser() -> Parser:
         metavar="CASE",
         help=f"all, or of: {', '.join(CASES)}",
     )
-    made.add_argument("--rounds", type=positive_int, default=40, metavar="N", help="40")
-    made.add_argument("--turn", type=float, default=0.3, metavar="S", help="seconds, bare (0.3)")
+    made.add_argument("--rounds", type=positive_int, default=60, metavar="N", help="60 by default")
+    made.add_argument(
+        "--turn", type=positive_int, default=200, metavar="MS", help="of the bare loop (200)"
+    )
     made.add_argument("--images", type=positive_int, metavar="N", help="of an epoch, for all cases")
     made.add_argument("--data", type=Path, help="folder of data sets; without it images of noise")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train")

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from pythae.trainers.training_callbacks import TrainingCallback
 
+from study.progress import progress
+
 
 def wait_for(device: str) -> None:
     """Until a GPU has done all that it was given."""
@@ -84,6 +86,30 @@ class Rival:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+def steps_that_take(wanted: float, rival: Rival, most: int) -> int:
+    """How many steps `rival` does in about `wanted` seconds; from 1 to `most`."""
+    steps = 1
+    while (seconds := rival.turn(steps)) < wanted / 2 and steps < most:
+        steps = min(most, 2 * steps)
+    return max(1, round(min(most, steps * wanted / seconds)))
+
+
+def take_turns(
+    name: str, rivals: dict[str, Rival], steps: int, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each one's turns, one in each round; each round begins with another of them."""
+    seconds: dict[str, list[float]] = {rival: [] for rival in rivals}
+    order = list(rivals)
+    with progress(rounds + 1, name, "round") as bar:
+        for _ in range(rounds + 1):
+            for rival in order:
+                seconds[rival].append(rivals[rival].turn(steps))
+            order = order[1:] + order[:1]
+            bar.update(1)
+    # In the first, heaps still grow.
+    return {rival: found[1:] for rival, found in seconds.items()}
 
 
 def _trains(train: Train, job: Any, out: Path, token: Connection) -> None:
