@@ -24,8 +24,9 @@ unless it is set. With more threads than free cores, the threads wait for each o
 time: set OMP_NUM_THREADS.
 
 glibc gives large blocks back to the system when they are freed and gets them again at the next
-step; on a CPU that can be a quarter of a small model's step. Stock and bare allocate as glibc does
-by default; `--malloc` has all three keep what they freed, so that what is left is the engine's.
+step; on a CPU that can be a quarter of a small model's step. Ours has it keep them
+(`train/allocator.py`), stock and bare allocate as glibc does by default; `--malloc` has all three
+keep what they freed, so that what is left is the engine's.
 
 On a GPU: `--set engine.precision=bf16 --set engine.channels_last=true --set engine.compile=true`,
 each alone and together, beside the defaults. Stock knows none of `engine`.

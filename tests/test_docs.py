@@ -24,7 +24,10 @@ def test_every_test_named_in_deviations_exists() -> None:
 @pytest.mark.parametrize("text", [README, DEVIATIONS], ids=["README", "DEVIATIONS"])
 def test_links_lead_to_files(text: str) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", text):
-        if not target.startswith("http"):
+        if target.startswith("#"):
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            assert target[1:] in [heading.lower().replace(" ", "-") for heading in headings]
+        elif not target.startswith("http"):
             assert (ROOT / target).exists(), target
 
 
