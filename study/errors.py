@@ -70,7 +70,7 @@ def run_command(name: str, main: Callable[[], int | None]) -> None:
     except Stopped as stopped:
         print(f"{name}: {stopped}", file=sys.stderr)
         status = stopped.status
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupted:
+        print(f"{name}: {str(interrupted) or 'interrupted'}", file=sys.stderr)
         status = 130
     sys.exit(status)

@@ -361,6 +361,8 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
         return f"{where}.name: '{got}' is not one of {tags}{hint}"
     got = first.get("input")
     shown = f", not {got!r}" if isinstance(got, str | int | float | bool | None) else ""
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{where}: an object, {{...}}, is wanted{shown}"
     return f"{where}: {first['msg']}{shown}"
 
 

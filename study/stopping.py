@@ -29,7 +29,8 @@ class Stop:
         """Raise what the signal means: Stopped, or KeyboardInterrupt for Ctrl-C."""
         number, self.number = self.number, None
         if number == signal.SIGINT:
-            raise KeyboardInterrupt
+            goes_on = "; the same command goes on" if self.deferring else ""
+            raise KeyboardInterrupt(f"interrupted{goes_on}")
         if number is not None:
             self._deaf()
             raise Stopped(number)

@@ -63,7 +63,7 @@ def go_on(many: Path, out: Path) -> str:
 SIGNALS = [
     (signal.SIGTERM, 75, "train: stopped by SIGTERM; the same command goes on\n"),
     (signal.SIGUSR1, 75, "train: stopped by SIGUSR1; the same command goes on\n"),
-    (signal.SIGINT, 130, "train: interrupted\n"),
+    (signal.SIGINT, 130, "train: interrupted; the same command goes on\n"),
 ]
 
 

@@ -67,7 +67,7 @@ class Estimate:
         epochs, batch = self.run.trainer.num_epochs, self.run.trainer.per_device_train_batch_size
         gpu = "" if self.gpu_memory is None else f", {amount(self.gpu_memory)} of the GPU's"
         return [
-            f"machine  {self.where}, {self.threads} threads",
+            f"machine  {self.where}, {self.threads} thread{'s' if self.threads > 1 else ''}",
             f"time     {spoken(self.seconds)}: {epochs} epochs of {self.steps:,} steps at "
             f"{1000 * self.step:.3g} ms ({batch / self.step:,.0f} images/s), evaluation "
             f"{spoken(self.eval_steps * self.eval_step)} an epoch, "

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from study.errors import RunFailed, one_line
+from study.errors import RunFailed
 from study.files import write_json
 
 REMEDY = "a smaller learning rate is the first thing to try"
@@ -60,7 +60,8 @@ def refused_batch(trainer: Any, split: str, error: Exception) -> NoReturn:
     """RunFailed for the batch that is in work, or for one before it in which NaN began."""
     terms = trainer.terms if split == "train" else trainer.eval_terms
     batch = len(terms.sizes)
-    what = {"forward pass": f"not finite ({one_line(error)[:80]})"}
+    refused = "reconstruction" if "between 0 and 1" in str(error) else "forward pass"
+    what = {refused: "not finite"}
     try:
         check_terms(trainer, split)
     except RuntimeError:
