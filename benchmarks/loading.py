@@ -23,6 +23,7 @@ from pythae.trainers.base_trainer.base_trainer import collate_dataset_output
 from torch.utils.data import DataLoader
 
 from train.dataset import ImageDataset
+from train.execution import wait_for
 from train.loader import BatchLoader, Way, epoch_order
 
 CASES = ((32, (3, 56, 56)), (64, (3, 64, 64)), (64, (1, 28, 28)))
@@ -59,8 +60,7 @@ def rate(epoch: Epoch, number: int, count: int, device: torch.device) -> float:
     start = time.perf_counter()
     for _ in epoch(number):
         pass
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return count / (time.perf_counter() - start)
 
 

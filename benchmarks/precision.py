@@ -21,7 +21,7 @@ from pythae.data.datasets import DatasetOutput
 from study.provenance import machine
 from study.runs import parse_run
 from study.schema import Engine
-from train.execution import prepare_networks, settings
+from train.execution import prepare_networks, settings, wait_for
 from train.models import build_model
 
 # Networks, shape of the images, batch size.
@@ -59,18 +59,13 @@ class Training:
         with settings(self.engine, device):
             for step in range(steps + 1):
                 if step == 1:
-                    _wait(device)
+                    wait_for(device)
                     started = time.perf_counter()
                 self.optimizer.zero_grad()
                 self.model(self.inputs).loss.backward()
                 self.optimizer.step()
-            _wait(device)
+            wait_for(device)
         return (time.perf_counter() - started) / steps
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def measure(

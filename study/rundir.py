@@ -108,8 +108,9 @@ class RunDirectory:
         dropped. `about` (versions, machine, time) is only recorded, for a run that goes on under
         `resumed`.
         """
-        this_one = self.record.is_file() and not differences(self.read(), identity, False)
-        if self.record.is_file() and not (overwrite and (self.trained or not this_one)):
+        there = self.record.is_file()
+        anew = there and overwrite and (self.trained or differences(self.read(), identity, False))
+        if there and not anew:
             self.take(identity)
             if self.trained:
                 return False

@@ -17,6 +17,7 @@ from study.provenance import machine
 from study.rundir import RunDirectory
 from study.runs import Run
 from train.checkpoint import Checkpoints
+from train.execution import wait_for
 from train.loader import BatchLoader
 from train.run import prepared, run_identity, run_pipeline
 from train.staging import amount
@@ -152,16 +153,11 @@ def _seconds(
     batches = itertools.chain.from_iterable(loader.batches(epoch) for epoch in itertools.count(1))
     for inputs in itertools.islice(batches, WARM_UP):
         work(inputs, 1)
-    _wait(device)
+    wait_for(device)
     started = time.perf_counter()
     for inputs in itertools.islice(batches, timed):
         work(inputs, 1)
         # Nobody wants a checkpoint of this.
         trainer.stop.act()
-    _wait(device)
+    wait_for(device)
     return (time.perf_counter() - started) / timed
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

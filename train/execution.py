@@ -97,6 +97,12 @@ def _deterministic(gpu: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def wait_for(device: torch.device) -> None:
+    """Until all work that a GPU was given is done, as whoever takes the time has to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def prepare_networks(model: Any, engine: Engine, device: torch.device) -> None:
     """Make the networks of `model`, which is on `device`, run as `engine` says.
 

@@ -15,9 +15,6 @@ import torch
 from study.files import write_text
 from train.diagnostics import Diagnostic
 
-# Terms of so many batches are gathered on the device in one go.
-_CHUNK = 128
-
 
 class EpochTerms:
     """The loss terms of the batches of an epoch, and what its diagnostics count.
@@ -49,8 +46,6 @@ class EpochTerms:
                 self.recent.setdefault(name, []).append(value.mean() if value.ndim else value)
         for diagnostic in self.diagnostics:
             diagnostic.add(inputs, output)
-        if len(self.sizes) % _CHUNK == 0:
-            self._gather()
 
     def _gather(self) -> None:
         for name, values in self.recent.items():
