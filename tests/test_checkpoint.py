@@ -144,7 +144,7 @@ def test_a_refused_one_takes_no_good_ones_place(
 def test_failed_writing_leaves_the_last_one(directory: RunDirectory) -> None:
     checkpoints = Checkpoints(directory, "digest")
     checkpoints.write({"step": 1})
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match="pickle|local object"):  # the latter from Python 3.13 on
         checkpoints.write({"step": lambda: 2})
     assert checkpoints.read() == {"step": 1}
     assert [file.name for file in directory.path.iterdir()] == ["checkpoint.pt"]
