@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 
 from evaluate.metrics.lpips import (
-    ORIGIN,
     TRUNKS,
     WeightsError,
     find_weights,
-    hub_folder,
     load_lpips,
     lpips_distance,
+    remedy,
 )
 from evaluate.registry import AS_PUBLISHED, KEYS, lpips_keys, lpips_metric
 from study.errors import StudyError
@@ -109,9 +108,8 @@ def _remedy(key: str, why: str, how: Evaluation, weights: Path | None) -> str:
     trunk, title = TRUNKS[backbone], lpips_metric(key, backbone).title
     if trunk.file not in why:
         return f"{title} is not measured: {why}"
-    places = " or ".join(str(place) for place in (weights, hub_folder()) if place is not None)
     return (
-        f"{title} is not measured: {why}; put it into {places} (it is {ORIGIN}{trunk.file}), "
+        f"{title} is not measured: {why}; {remedy(backbone, weights)}, "
         f"or give its folder by --weights"
     )
 

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 
 from evaluate.metrics.lpips import (
-    ORIGIN,
     TRUNKS,
     WeightsError,
     find_weights,
-    hub_folder,
     load_lpips,
     lpips_distance,
+    remedy,
 )
 from evaluate.metrics.reconstruction import RECONSTRUCTION
 from evaluate.metrics.ssim import SETTINGS
@@ -110,12 +109,11 @@ def _metric(select: str, config: Any, file: str = "") -> Metric | None:
 
 
 def _lpips(config_file: str) -> Metric:
-    file = TRUNKS[_BACKBONE].file
     path = find_weights(_BACKBONE)
     if path is None:
         raise StudyError(
-            f"{config_file}engine.select: LPIPS needs {file}, which was not found; put it into "
-            f"{hub_folder()} (it is {ORIGIN}{file}), or let another metric choose"
+            f"{config_file}engine.select: LPIPS needs {TRUNKS[_BACKBONE].file}, which was not "
+            f"found; {remedy(_BACKBONE)}, or let another metric choose"
         )
     try:
         net = load_lpips(_BACKBONE, path)

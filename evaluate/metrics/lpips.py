@@ -54,6 +54,12 @@ def find_weights(backbone: str, folder: Path | None = None) -> Path | None:
     return None
 
 
+def remedy(backbone: str, folder: Path | None = None) -> str:
+    """What to do where `find_weights` finds none: where it looked, and where the file is from."""
+    places = " or ".join(str(place) for place in (folder, hub_folder()) if place is not None)
+    return f"put it into {places} (it is {ORIGIN}{TRUNKS[backbone].file})"
+
+
 @lru_cache(maxsize=4)
 def load_lpips(backbone: str, path: Path) -> torch.nn.Module:
     """The `lpips` network, in eval mode on the CPU, its trunk filled from `path`.
