@@ -31,7 +31,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.parts import forking, noise, write_dataset, write_run
+from benchmarks.parts import also_call, forking, noise, write_dataset, write_run
 from benchmarks.same_bits import differences
 from study.cli import Parser, positive_int
 from study.datasets import open_dataset
@@ -76,7 +76,7 @@ def config(model: str, epochs: int) -> dict[str, Any]:
 def _train(run_file: Path, data: Path, out: Path, phase: Any, steps: Any, log: Path) -> None:
     """Train or go on; `phase` and `steps` are shared with whoever kills."""
     import torch
-    from pythae.trainers.training_callbacks import CallbackHandler, TrainingCallback
+    from pythae.trainers.training_callbacks import TrainingCallback
 
     from train.run import train_run
 
@@ -102,13 +102,7 @@ def _train(run_file: Path, data: Path, out: Path, phase: Any, steps: Any, log: P
     torch.set_num_threads(1)
     # tqdm's own is shared between processes, and outlives one that is killed.
     tqdm.set_lock(threading.RLock())
-    make = CallbackHandler.__init__
-
-    # Beside the callbacks of a run, which `train_run` alone chooses.
-    def with_reports(self: Any, callbacks: Any, model: Any) -> None:
-        make(self, callbacks=[*callbacks, Reports()], model=model)
-
-    CallbackHandler.__init__ = with_reports
+    also_call(Reports())
     run = load_run(run_file)
     train_run(run, open_dataset(data, run.config.dataset), out)
 

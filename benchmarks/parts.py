@@ -2,8 +2,10 @@
 
 import json
 import multiprocessing
+from collections.abc import Iterable
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +50,21 @@ def write_run(folder: Path, config: dict) -> Path:
     path = folder / "run.json"
     path.write_text(json.dumps(config))
     return path
+
+
+def also_call(callback: Any) -> None:
+    """From now on each trainer of this process has this Pythae callback, too.
+
+    Beside those of a run, which `train_run` alone chooses.
+    """
+    from pythae.trainers.training_callbacks import CallbackHandler
+
+    make = CallbackHandler.__init__
+
+    def with_another(self: Any, callbacks: Iterable[Any], model: Any) -> None:
+        make(self, callbacks=[*callbacks, callback], model=model)
+
+    CallbackHandler.__init__ = with_another
 
 
 def forking() -> BaseContext:

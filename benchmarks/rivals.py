@@ -1,7 +1,7 @@
 """What `benchmarks.train` measures: `ours`, `stock` and `bare`, each of which trains in turns."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from pythae.pipelines import TrainingPipeline
-from pythae.trainers.training_callbacks import CallbackHandler
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.turns import Turns, wait_for
+from benchmarks.parts import also_call
+from benchmarks.turns import Turns
 from study.datasets import open_dataset
 from study.provenance import machine, package_versions
 from study.runs import load_run
-from train.execution import prepare_networks, settings
+from train.execution import device_of, prepare_networks, settings, wait_for
 from train.models import build_model
 from train.run import train_run
 
@@ -31,10 +31,6 @@ class Job:
     overrides: dict[str, Any]
 
 
-def _device(run: Any) -> str:
-    return "cuda" if torch.cuda.is_available() and not run.trainer.no_cuda else "cpu"
-
-
 def opened(job: Job) -> tuple[Any, Any]:
     run = load_run(job.run, job.overrides)
     dataset = open_dataset(job.data, run.config.dataset)
@@ -44,14 +40,7 @@ def opened(job: Job) -> tuple[Any, Any]:
 def ours(job: Job, out: Path, token: Connection) -> None:
     """`train_run`."""
     run, dataset = opened(job)
-    turns = Turns(token, _device(run))
-    make = CallbackHandler.__init__
-
-    # Beside the callbacks of a run, which `train_run` alone chooses.
-    def with_turns(self: Any, callbacks: Iterable[Any], model: Any) -> None:
-        make(self, callbacks=[*callbacks, turns], model=model)
-
-    CallbackHandler.__init__ = with_turns
+    also_call(Turns(token, device_of(run.trainer)))
     train_run(run, dataset, out)
 
 
@@ -62,19 +51,19 @@ def stock(job: Job, out: Path, token: Connection) -> None:
     # The floats that it makes of `npz / 255.0`.
     images = np.divide(dataset.images("train"), 255, dtype=np.float32)
     pipeline = TrainingPipeline(model=build_model(run), training_config=run.trainer)
-    pipeline(images, callbacks=[Turns(token, _device(run))])
+    pipeline(images, callbacks=[Turns(token, device_of(run.trainer))])
 
 
 def bare(job: Job, out: Path, token: Connection) -> None:
     """Steps on one batch; networks and torch's settings as `engine` has them."""
     run, dataset = opened(job)
-    device, engine = _device(run), run.config.engine
+    device, engine = device_of(run.trainer), run.config.engine
     images = dataset.images("train")[: run.trainer.per_device_train_batch_size]
     batch = {"data": (torch.from_numpy(images.astype(np.float32)) / 255).to(device)}
     turns = Turns(token, device)
-    with settings(engine, torch.device(device)):
+    with settings(engine, device):
         model = _model(run, device)
-        prepare_networks(model, engine, torch.device(device))
+        prepare_networks(model, engine, device)
         step = _bare_step(model, run.trainer)
         turns.on_epoch_begin()
         while True:
@@ -82,7 +71,7 @@ def bare(job: Job, out: Path, token: Connection) -> None:
             turns.on_train_step_end()
 
 
-def _model(run: Any, device: str) -> Any:
+def _model(run: Any, device: torch.device) -> Any:
     model = build_model(run).to(device).train()
     model.device = device
     return model
@@ -124,7 +113,7 @@ def flops(job: Job) -> float:
     of convolutions and matrix products, as torch counts them."""
     run, _ = opened(job)
     size = run.trainer.per_device_train_batch_size
-    model = _model(run, "cpu")
+    model = _model(run, torch.device("cpu"))
     step = _bare_step(model, run.trainer)
     batch = {"data": torch.rand(size, *run.model.input_dim)}
     with FlopCounterMode(display=False) as counter:
@@ -134,9 +123,9 @@ def flops(job: Job) -> float:
 
 def peak(job: Job) -> float:
     """Operations a second of a large matrix product: bf16 on a GPU, float32 on a CPU."""
-    device = _device(opened(job)[0])
+    device = device_of(opened(job)[0].trainer)
     side, dtype, times, tries = 8192, torch.bfloat16, 50, 5
-    if device == "cpu":
+    if device.type == "cpu":
         # Short tries: between two interruptions.
         side, dtype, times, tries = 1024, torch.float32, 1, 100
     a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))

@@ -14,12 +14,7 @@ import torch
 from pythae.trainers.training_callbacks import TrainingCallback
 
 from study.progress import progress
-
-
-def wait_for(device: str) -> None:
-    """Until a GPU has done all that it was given."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+from train.execution import wait_for
 
 
 class Turns(TrainingCallback):
@@ -30,7 +25,7 @@ class Turns(TrainingCallback):
     anew with the next.
     """
 
-    def __init__(self, token: Connection, device: str) -> None:
+    def __init__(self, token: Connection, device: torch.device) -> None:
         self.token, self.device = token, device
         self.steps = 0
 

@@ -25,6 +25,7 @@ from study.rundir import METRICS_FORMAT, RunDirectory
 from study.runs import Run
 from study.schema import Evaluation, validate
 from train.dataset import to_unit
+from train.execution import device_of
 from train.latents import latents_of
 from train.latents.base import Latents
 from train.run import load_trained
@@ -232,12 +233,12 @@ def merge_arrays(path: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _device(run: Run) -> torch.device:
-    if run.trainer.no_cuda or not torch.cuda.is_available():
-        return torch.device("cpu")
-    # TF32 has ten bits of mantissa: enough to train with, too few to measure with.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    return torch.device("cuda")
+    device = device_of(run.trainer)
+    if device.type == "cuda":
+        # TF32 has ten bits of mantissa: enough to train with, too few to measure with.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    return device
 
 
 @torch.inference_mode()

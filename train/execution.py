@@ -97,6 +97,12 @@ def _deterministic(gpu: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def device_of(trainer: Any) -> torch.device:
+    """Where a run with this config of a Pythae trainer computes: the GPU where there is one."""
+    on_gpu = torch.cuda.is_available() and not trainer.no_cuda
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
 def wait_for(device: torch.device) -> None:
     """Until all work that a GPU was given is done, as whoever takes the time has to."""
     if device.type == "cuda":

@@ -21,7 +21,7 @@ from study.tracking import Tracker, run_job
 from train.allocator import keep_freed_memory
 from train.checkpoint import Checkpoints
 from train.dataset import ImageDataset
-from train.execution import settings
+from train.execution import device_of, settings
 from train.models import build_model, load_weights
 from train.pipeline import BarCallback, RunPipeline, quiet_pythae
 from train.prune import prune_run
@@ -88,11 +88,10 @@ def run_pipeline(session: Session, model: Any, dataset: Dataset) -> Iterator[Run
     trainer = copy.deepcopy(run.trainer)
     trainer.output_dir = str(session.directory.path)
     quiet_pythae()
-    on_gpu = torch.cuda.is_available() and not trainer.no_cuda
-    stage_to = run.config.engine.stage_to
-    if not on_gpu:
+    device, stage_to = device_of(trainer), run.config.engine.stage_to
+    if device.type == "cpu":
         keep_freed_memory()
-    with settings(run.config.engine, torch.device("cuda" if on_gpu else "cpu")):
+    with settings(run.config.engine, device):
         splits = splits_read(run, dataset)
         data = {split: ImageDataset(dataset.path(split), stage_to) for split in splits}
         pipeline = RunPipeline(model=model, training_config=trainer)
