@@ -1,6 +1,5 @@
 """What a run file and a study file may hold. Strict: no unknown key, no silent conversion."""
 
-import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -8,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from study.cli import MAX_SEED
 from study.errors import StudyError
-from study.pythae_json import suggest
+from study.explain import explain
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
 Split = Literal["train", "eval", "test"]
@@ -315,60 +314,9 @@ class StudyConfig(Section):
     tracking: Tracking = Tracking()
 
 
-def _inner(model: type[BaseModel], key: str, tag: str | None) -> type[BaseModel] | None:
-    """The section class under `key`; of a union the one whose `name` may be `tag`."""
-    field = model.model_fields.get(key)
-    kinds = [field.annotation, *typing.get_args(field.annotation)] if field else []
-    sections = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-    if len(sections) > 1:
-        sections = [
-            k for k in sections if tag in typing.get_args(k.model_fields["name"].annotation)
-        ]
-    return sections[0] if len(sections) == 1 else None
-
-
-def _known_keys(model: type[BaseModel], loc: tuple) -> tuple[list[str], list[str]]:
-    """The key path of an error without Pydantic's union tags, and the keys known beside it."""
-    path: list[str] = []
-    at: type[BaseModel] | None = model
-    parts = [str(part) for part in loc]
-    known: list[str] = []
-    while parts:
-        part = parts.pop(0)
-        path.append(part)
-        known = [f.alias or name for name, f in at.model_fields.items()] if at else []
-        at = _inner(at, part, parts[0] if parts else None) if at else None
-        names = at.model_fields.get("name") if at else None
-        if names and parts and parts[0] in typing.get_args(names.annotation):
-            parts.pop(0)
-    return path, known
-
-
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors()[0]
-    path, known = _known_keys(model, first["loc"])
-    where = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        may = f"; known are {', '.join(known)}" if known else ""
-        return f"{where}: unknown key{suggest(path[-1], known)}{may}"
-    if first["type"] == "missing":
-        return f"{where}: this key is missing"
-    if first["type"] == "union_tag_not_found":
-        return f"{where}.name: this key is missing; it says which kind is meant"
-    if first["type"] == "union_tag_invalid":
-        got, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
-        hint = suggest(got, [tag.strip("' ") for tag in tags.split(",")])
-        return f"{where}.name: '{got}' is not one of {tags}{hint}"
-    got = first.get("input")
-    shown = f", not {got!r}" if isinstance(got, str | int | float | bool | None) else ""
-    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{where}: an object, {{...}}, is wanted{shown}"
-    return f"{where}: {first['msg']}{shown}"
-
-
 def validate(model: type[M], value: dict[str, Any], where: Path | str) -> M:
     """`value` as a `model`; StudyError names file, key path and what would have been right."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise StudyError(f"{where}: {_explain(model, error)}") from None
+        raise StudyError(f"{where}: {explain(model, error)}") from None
