@@ -20,17 +20,18 @@ def differences(one: Path, two: Path) -> list[str]:
         found = {name: torch.load(out / name, weights_only=True) for name in names}
         return found | {"history.jsonl": read_history(out / "history.jsonl")}
 
-    return list(_unlike(read(one), read(two), ""))
+    return list(unlike(read(one), read(two)))
 
 
-def _unlike(a: Any, b: Any, where: str) -> Iterator[str]:
+def unlike(a: Any, b: Any, where: str = "") -> Iterator[str]:
+    """The places at which two trees of containers, tensors and values are not the same bits."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(a.keys() | b.keys(), key=str):
             if key not in TIMES:
-                yield from _unlike(a.get(key), b.get(key), f"{where}/{key}")
+                yield from unlike(a.get(key), b.get(key), f"{where}/{key}")
     elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
         for index, pair in enumerate(zip(a, b, strict=True)):
-            yield from _unlike(*pair, f"{where}/{index}")
+            yield from unlike(*pair, f"{where}/{index}")
     elif torch.is_tensor(a) and torch.is_tensor(b):
         # Bytes, for which NaN is NaN and -0 is not 0.
         same = a.dtype == b.dtype and a.shape == b.shape

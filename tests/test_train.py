@@ -1,9 +1,7 @@
 """Training: against stock Pythae, bit for bit against itself, and what it leaves on disk."""
 
 import json
-import os
 import pickle
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -16,22 +14,15 @@ from pythae.trainers import BaseTrainerConfig
 
 from study.datasets import open_dataset
 from study.errors import StudyError
-from study.provenance import ROOT
 from study.rundir import RunDirectory
 from study.runs import load_run
 from tests import made
 from tests.stock import train_stock
-from tests.training import train, weights
+from tests.training import train, weights, without_seconds
 from train.__main__ import main
 from train.dataset import ImageDataset
 from train.history import read_history
-from train.models import build_model
-from train.models.noisy import add_noise, rbf_mmd
 from train.run import load_trained
-
-
-def without_times(history: list[dict]) -> list[dict]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in history]
 
 
 @pytest.mark.parametrize("kind", made.MODELS)
@@ -55,8 +46,7 @@ def test_two_runs_of_one_seed_are_the_same_bits(kind: str, tmp_path: Path, data:
     first, second = (train(tmp_path, data, kind, out) for out in ("a", "b"))
     one, two = weights(first), weights(second)
     assert all(torch.equal(one[key], two[key]) for key in one)
-    histories = [read_history(RunDirectory(out).history) for out in (first, second)]
-    assert without_times(histories[0]) == without_times(histories[1])
+    assert without_seconds(first) == without_seconds(second)
 
 
 def test_another_seed_starts_elsewhere(tmp_path: Path, data: Path) -> None:
@@ -226,53 +216,6 @@ def test_worker_processes_get_the_path_not_the_images(tmp_path: Path, data: Path
     assert all(torch.equal(alone[key], helped[key]) for key in alone)
 
 
-def test_latent_noise_acts_in_training_only() -> None:
-    z = torch.zeros(100_000, 1)
-    torch.manual_seed(0)
-    assert add_noise(z, 0.2, training=True).std().item() == pytest.approx(0.2, rel=0.02)
-    assert torch.equal(add_noise(z, 0.2, training=False), z)
-
-
-def test_mmd_against_plain_loops() -> None:
-    generator = torch.Generator().manual_seed(0)
-    a = torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    b = torch.randn(6, 3, generator=generator, dtype=torch.float64) + 1
-    sigmas = [0.5, 3.0]
-
-    def k(u: torch.Tensor, v: torch.Tensor) -> float:
-        return sum(float(torch.exp(-((u - v) ** 2).sum() / (2 * s * s))) for s in sigmas)
-
-    def mean(p: torch.Tensor, q: torch.Tensor) -> float:
-        return float(np.mean([[k(u, v) for v in q] for u in p]))
-
-    want = mean(a, a) + mean(b, b) - 2 * mean(a, b)
-    assert rbf_mmd(a, b, sigmas).item() == pytest.approx(want, abs=1e-12)
-    assert rbf_mmd(a, a, sigmas).item() == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize("engine", [{"latent_noise": 0.2}, {"mmd_sigmas": [0.5, 1.0]}])
-def test_engine_extras_change_training_and_save_as_pythaes(engine, tmp_path, data) -> None:
-    plain = weights(train(tmp_path, data, "WAE_MMD", out="plain"))
-    out = train(tmp_path, data, "WAE_MMD", out="extra", engine=engine)
-    assert any(not torch.equal(plain[key], value) for key, value in weights(out).items())
-    assert type(AutoModel.load_from_folder(str(out / "final_model"))).__name__ == "WAE_MMD"
-
-
-def test_report_loss_in_pythaes_units(tmp_path: Path) -> None:
-    """Mean squared error + 0.1 MMD², times 784 pixels, is squared error + 78.4 MMD²."""
-    model = {"name": "WAE_MMD_Config", "latent_dim": 3, "reg_weight": 78.4}
-    sigmas = [0.5, 1.0, 3.0, 5.0]
-    file = made.run_file(tmp_path, "WAE_MMD", model=model, engine={"mmd_sigmas": sigmas})
-    built = build_model(load_run(file).with_shape((1, 28, 28))).eval()
-    x = torch.rand(8, 1, 28, 28)
-    z = built.encoder(x).embedding
-    prior = torch.randn_like(z)
-    x_hat = built.decoder(z).reconstruction
-    loss, _, _ = built.loss_function(x_hat, x, z, prior)
-    report = (x - x_hat).pow(2).mean() + 0.1 * rbf_mmd(z, prior, sigmas)
-    assert loss.item() == pytest.approx(784 * report.item(), rel=1e-5)
-
-
 def call(monkeypatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
     return main()
@@ -341,36 +284,3 @@ def test_without_an_eval_split_the_training_loss_may_choose(tmp_path: Path) -> N
     history = read_history(RunDirectory(out).history)
     assert [line["eval"] for line in history] == [{}, {}]
     assert load_trained(out)[0].trainer.keep_best_on_train
-
-
-FAULTS = """
-import resource, sys, torch
-if sys.argv[1] == "kept":
-    from train.allocator import keep_freed_memory
-    keep_freed_memory()
-torch.set_num_threads(1)
-def step():
-    held = torch.ones(10_000_000)
-for _ in range(5):
-    step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone is told")
-def test_memory_that_is_freed_is_kept() -> None:
-    """Pages that the system hands out again, in twenty steps of 40 MB each."""
-
-    def faults(how: str) -> int:
-        environment = {k: v for k, v in os.environ.items() if "MALLOC" not in k}
-        words = [sys.executable, "-c", FAULTS, how]
-        done = subprocess.run(
-            words, capture_output=True, text=True, check=True, cwd=ROOT, env=environment
-        )
-        return int(done.stdout)
-
-    # Not all: a block may still have to be cut out of the heap anew.
-    assert faults("kept") < 0.5 * faults("given back")
