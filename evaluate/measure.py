@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from evaluate.metric import AS_PUBLISHED
 from evaluate.metrics.codebook import perplexity, usage
 from evaluate.metrics.diversity import Diversity
 from evaluate.metrics.elbo import bernoulli_log_likelihood, elbo, gaussian_log_likelihood
@@ -14,7 +15,6 @@ from evaluate.metrics.reconstruction import RECONSTRUCTION
 from evaluate.metrics.sharpness import sharpness
 from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
-from evaluate.registry import AS_PUBLISHED
 from study.errors import RunFailed
 from study.progress import progress
 from study.schema import Evaluation, GaussianLikelihood

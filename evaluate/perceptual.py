@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from evaluate.metric import AS_PUBLISHED
 from evaluate.metrics.lpips import (
     TRUNKS,
     WeightsError,
@@ -15,7 +16,7 @@ from evaluate.metrics.lpips import (
     lpips_distance,
     remedy,
 )
-from evaluate.registry import AS_PUBLISHED, KEYS, lpips_keys, lpips_metric
+from evaluate.registry import KEYS, lpips_keys, lpips_metric
 from study.errors import StudyError
 from study.progress import say
 from study.pythae_json import suggest

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from evaluate.metric import AS_PUBLISHED
 from evaluate.metrics.bce import bce
 from evaluate.metrics.mse import mse
-from evaluate.registry import AS_PUBLISHED
 
 
 def _beta_rows(

@@ -1,147 +1,36 @@
-"""What each metric is called, which way is better, in what unit, after whom, with what settings.
+"""The metrics of a run, by key, in a table's order, as its `evaluation` settles them.
 
-Tables, their footnotes and `metrics.json` take all of it from here.
+`metrics.json`, tables with their footnotes, `evaluate/METRICS.md` and the CLI's help take name,
+direction, unit, needs, settings and source from here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluate.metrics import gmsd, lpips, ssim
-from study.schema import GaussianLikelihood, Likelihood
+from evaluate.catalogue import FIXED, finite_metrics, set_metrics
+from evaluate.metric import AS_PUBLISHED, FEATURES, OF_FEATURES, Metric, as_published, feature_key
+from evaluate.metrics import lpips
+from study.schema import Evaluation, GaussianLikelihood, Likelihood
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric as tables name it. `better`: `lower`, `higher`, or None where neither is.
-
-    `over` says what its mean is over: `images`, or nothing, where it is one number of a whole
-    `split` and so has no deviation over images.
-    """
-
-    key: str
-    title: str
-    better: str | None
-    unit: str
-    definition: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    package: str | None = None
-    over: str = "images"
-
-    @property
-    def heading(self) -> str:
-        """The title with its direction: `MSE ↓`."""
-        arrow = {"lower": " ↓", "higher": " ↑", None: ""}[self.better]
-        return self.title + arrow
-
-
-_FIXED = (
-    Metric(
-        "MSE",
-        "MSE",
-        "lower",
-        "squared grey level, images in [0, 1]",
-        "(x - x̂)² averaged over pixels and channels",
-    ),
-    Metric(
-        "BCE",
-        "BCE",
-        "lower",
-        "nats per pixel and channel",
-        "binary cross-entropy with target x, averaged over pixels and channels",
-    ),
-    Metric(
-        "KL",
-        "KL",
-        None,
-        "nats per image",
-        "KL(q(z|x) || N(0, I)) in closed form, summed over latent dimensions",
-    ),
-    Metric(
-        "SSIM",
-        "SSIM",
-        "higher",
-        "1 for identical images",
-        "structural similarity (Wang et al. 2004), Gaussian window 11, σ 1.5",
-        ssim.SETTINGS,
-        "piq",
-    ),
-    Metric(
-        "GMSD",
-        "GMSD",
-        "lower",
-        "0 for identical images",
-        "gradient magnitude similarity deviation (Xue et al. 2014), on luminance, downsampled by 2",
-        gmsd.SETTINGS,
-        "piq",
-    ),
-    Metric(
-        "perplexity",
-        "Perplexity",
-        None,
-        "codes; at most the codebook's size",
-        "exp of the entropy of the codes' frequencies over the split, all positions together",
-        over="split",
-    ),
-    Metric(
-        "usage",
-        "Codes used",
-        None,
-        "share of the codebook",
-        "share of the codebook that is used at least once over the split",
-        over="split",
-    ),
-    Metric(
-        "diversity",
-        "Diversity",
-        None,
-        "1 for samples as far apart as the data",
-        "root mean square pixel distance of two distinct samples, over that of two images of the "
-        "split",
-        over="split",
-    ),
-    Metric(
-        "sharpness",
-        "Sharpness",
-        None,
-        "1 for samples as sharp as the data",
-        "variance of the Laplacian of the luminance (3 x 3, no padding), over the mean of the "
-        "split's images",
-    ),
-)
-
-# Under which key stands what the talk printed under that name and computed otherwise.
-AS_PUBLISHED = {key: f"{key} (as published)" for key in ("BCE", "ELBO", "LPIPS")}
-_PUBLISHED = (
-    Metric(
-        AS_PUBLISHED["BCE"],
-        AS_PUBLISHED["BCE"],
-        "lower",
-        "per image (VAEGAN: per pixel and channel)",
-        "what the talk's code printed: the reconstruction term of Pythae's loss, ½ SSE summed "
-        "over an image (VAE, β-VAE), or the mean BCE (VAEGAN); one sampled z",
-    ),
-    Metric(
-        AS_PUBLISHED["ELBO"],
-        AS_PUBLISHED["ELBO"],
-        "lower",
-        "per image",
-        "what the talk's code printed, a loss: its BCE + β KL (VAE, β-VAE), or the mean squared "
-        "error per pixel + KL (VAEGAN); one sampled z",
-    ),
-)
-
-_LPIPS = "LPIPS"
-KEYS = (
-    *("MSE", "BCE", "KL", "ELBO", "LPIPS", "SSIM", "GMSD", "perplexity", "usage"),
+_RECONSTRUCTED = (
+    *("MSE", "PSNR", "BCE", "KL", "ELBO", "bits/dim", "NLL", "LPIPS", "SSIM", "GMSD"),
     *AS_PUBLISHED.values(),
     # A second backbone's; the first is `LPIPS`.
     *(f"LPIPS ({trunk.title})" for trunk in lpips.TRUNKS.values()),
 )
-_OF_THE_CODEBOOK = ("perplexity", "usage")
+# Numbers of a split that has been encoded, which samples have not.
+_ENCODED = (
+    *("perplexity", "usage", "active units"),
+    *("information rate", as_published("information rate")),
+    *("reconstruction bits", as_published("reconstruction bits")),
+)
+KEYS = (*_RECONSTRUCTED, *_ENCODED)
+FINITE = ("NN valid", "coverage@t", "D_KL", as_published("coverage@t"), as_published("D_KL"))
 GENERATION_KEYS = (
-    *(key for key in KEYS if key not in _OF_THE_CODEBOOK),
-    *("diversity", "sharpness"),
+    *(key for key in _RECONSTRUCTED if key != "NLL"),
+    *("diversity", "sharpness", "NN data", "NN train"),
+    *(feature_key(metric, features) for features in FEATURES for metric in OF_FEATURES),
+    *FINITE,
 )
 
 
@@ -154,11 +43,11 @@ def lpips_keys(asked: Sequence[str]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for word in dict.fromkeys(asked):
         if word == "as_published":
-            keys[AS_PUBLISHED[_LPIPS]] = "vgg"
-        elif _LPIPS in keys:
+            keys[AS_PUBLISHED["LPIPS"]] = "vgg"
+        elif "LPIPS" in keys:
             keys[f"LPIPS ({lpips.TRUNKS[word].title})"] = word
         else:
-            keys[_LPIPS] = word
+            keys["LPIPS"] = word
     return keys
 
 
@@ -167,7 +56,7 @@ def lpips_metric(key: str, backbone: str) -> Metric:
     trunk = lpips.TRUNKS[backbone]
     scaled = "images scaled to [-1, 1], grey repeated to RGB"
     title = f"LPIPS ({trunk.title})"
-    if key == AS_PUBLISHED[_LPIPS]:
+    if key == AS_PUBLISHED["LPIPS"]:
         scaled = f"{trunk.title} fed images in [0, 1] as the talk's code did; one sampled z"
         title = key
     return Metric(
@@ -178,32 +67,87 @@ def lpips_metric(key: str, backbone: str) -> Metric:
         f"learned perceptual image patch similarity (Zhang et al. 2018), {scaled}",
         {"version": lpips.VERSION, "backbone": trunk.title, "weights": trunk.file},
         "lpips",
+        needs=f"the trunk's weights ({trunk.file}); images of {trunk.least} px at least",
+        source="arXiv:1801.03924",
     )
 
 
-def elbo_metric(likelihood: Likelihood, samples: int) -> Metric:
-    """The ELBO under a named likelihood: another likelihood is another column."""
+def _likelihood(likelihood: Likelihood) -> str:
     if isinstance(likelihood, GaussianLikelihood):
-        name = f"Gaussian, σ = {likelihood.sigma:g}"
-    else:
-        name = "Bernoulli"
-    draws = f"{samples} draw{'s' if samples > 1 else ''} of z per image"
-    return Metric(
-        "ELBO",
-        f"ELBO ({name})" if samples == 1 else f"ELBO ({name}, {samples} draws)",
-        "higher",
-        "nats per image",
-        f"E log p(x|z) - KL with β = 1, {draws}",
-        {"likelihood": likelihood.model_dump(), "samples": samples},
-    )
+        return f"Gaussian, σ = {likelihood.sigma:g}"
+    return "Bernoulli"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count > 1 else ''}"
+
+
+def likelihood_metrics(how: Evaluation) -> list[Metric]:
+    """ELBO, bits per dimension and NLL: another likelihood, or number of draws, is another column.
+
+    Bits per dimension are defined for a Gaussian likelihood alone: a BCE on grey values is no
+    density of the images.
+    """
+    likelihood = _likelihood(how.likelihood)
+    draws = _number(how.elbo_samples, "draw")
+    name = likelihood if how.elbo_samples == 1 else f"{likelihood}, {draws}"
+    settings = {"likelihood": how.likelihood.model_dump(), "samples": how.elbo_samples}
+    about: dict[str, Any] = {"needs": "a posterior with a KL"}
+    made = [
+        Metric(
+            "ELBO",
+            f"ELBO ({name})",
+            "higher",
+            "nats per image",
+            f"E log p(x|z) - KL with β = 1, {draws} of z per image",
+            settings,
+            source="arXiv:1312.6114, eq. 3",
+            **about,
+        )
+    ]
+    if isinstance(how.likelihood, GaussianLikelihood):
+        made.append(
+            Metric(
+                "bits/dim",
+                f"bits/dim ({name})",
+                "lower",
+                "bits per pixel and channel of 8-bit images",
+                "-ELBO / (D ln 2) + 8, D pixels and channels",
+                settings,
+                source="arXiv:1705.07057, D.2",
+                **about,
+            )
+        )
+    if how.nll_samples:
+        made.append(
+            Metric(
+                "NLL",
+                f"NLL ({likelihood}, {_number(how.nll_samples, 'sample')})",
+                "lower",
+                "nats per image",
+                "-log p(x) by importance sampling from q(z|x): -log of the mean of "
+                "p(x|z) p(z) / q(z|x), an upper bound that falls with the number of samples",
+                {"likelihood": how.likelihood.model_dump(), "samples": how.nll_samples},
+                needs="a Gaussian posterior and evaluation.nll_samples",
+                source="arXiv:1509.00519, eq. 8",
+            )
+        )
+    return made
 
 
 def metrics_for(
-    likelihood: Likelihood, samples: int, asked: Sequence[str] = ("vgg",)
+    how: Evaluation, features: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Metric]:
-    """All metrics by key, in a table's order; `asked` is `evaluation.lpips`."""
-    metrics = {metric.key: metric for metric in (*_FIXED, *_PUBLISHED)}
-    metrics["ELBO"] = elbo_metric(likelihood, samples)
-    metrics |= {key: lpips_metric(key, trunk) for key, trunk in lpips_keys(asked).items()}
-    order = (*KEYS, *GENERATION_KEYS)
-    return {key: metrics[key] for key in dict.fromkeys(order) if key in metrics}
+    """All metrics by key, in a table's order, as a run's `evaluation` settles them.
+
+    `features` has, by the word of `evaluation.features`, the settings of each network that there
+    is (whose weights, how they came about).
+    """
+    made = [*FIXED, *likelihood_metrics(how)]
+    made += [lpips_metric(key, trunk) for key, trunk in lpips_keys(how.lpips).items()]
+    for word in how.features:
+        made += set_metrics(word, how, dict((features or {}).get(word, {})))
+    if how.finite:
+        made += finite_metrics(how.finite)
+    by_key = {metric.key: metric for metric in made}
+    return {key: by_key[key] for key in dict.fromkeys((*KEYS, *GENERATION_KEYS)) if key in by_key}

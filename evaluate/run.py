@@ -11,10 +11,11 @@ import torch
 
 from evaluate.generate import Generation, generate, to_bytes
 from evaluate.measure import Meter, Result, batches, measure
+from evaluate.metric import Metric
 from evaluate.mirror import mirror_evaluation
 from evaluate.perceptual import Perceptual, check_required, lacking, perceptual
 from evaluate.pictures import image_rows
-from evaluate.registry import Metric, metrics_for
+from evaluate.registry import metrics_for
 from study.datasets import Dataset, open_dataset
 from study.errors import RunFailed, StudyError, one_line
 from study.files import write_arrays, write_json
@@ -151,7 +152,7 @@ def _entry(
     missing: dict[str, str],
 ) -> dict[str, Any]:
     how = run.config.evaluation
-    known = metrics_for(how.likelihood, how.elbo_samples, how.lpips)
+    known = metrics_for(how)
     return {
         "images": len(result.per_image["MSE"]),
         "subset": dataset.subset,

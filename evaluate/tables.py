@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluate.registry import GENERATION_KEYS, KEYS, Metric
+from evaluate.metric import Metric
+from evaluate.registry import GENERATION_KEYS, KEYS
 from study.errors import StudyError
 from study.pythae_json import suggest
 

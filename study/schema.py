@@ -142,6 +142,21 @@ Likelihood = Annotated[BernoulliLikelihood | GaussianLikelihood, Field(discrimin
 
 
 Lpips = Literal["vgg", "alex", "as_published"]
+FeatureNet = Literal["inception", "classifier"]
+SamplerName = Literal["prior", "uniform", "marginal", "gaussian", "mixture", "maf", "pixelcnn"]
+
+
+class FiniteData(Section):
+    """The data set holds every valid image: the distinct ones of all its splits together."""
+
+    # Euclidean distance over pixels within which a sample reaches a valid image.
+    threshold: Annotated[float, Field(gt=0)] = 3.0
+    # Samples for coverage@t; D_KL takes as many as there are valid images.
+    samples: Count = 10_000
+    # Samples for the mean distance to the nearest valid image.
+    distance_samples: Count = 1000
+    # Added to the model's share of each valid image in D_KL.
+    epsilon: Annotated[float, Field(gt=0)] = 1e-10
 
 
 class Evaluation(Section):
@@ -155,6 +170,22 @@ class Evaluation(Section):
     elbo_samples: Count = 1
     # Samples of the model that are measured against their own reconstructions, for each sampler.
     samples: Count = 1000
+    # How samples are drawn; None: as the source drew them (N(0, I); of a VQ-VAE uniform codes and
+    # their marginal). `gaussian`, `mixture` (of ten Gaussians) and `maf` are fitted to the latents
+    # of the training split, `pixelcnn` to its codes.
+    samplers: Annotated[list[SamplerName], Field(min_length=1)] | None = None
+    # Draws of z per image for the NLL; 0: it is not measured.
+    nll_samples: Annotated[int, Field(ge=0)] = 0
+    # Networks in whose features FID, KID, precision, recall, density and coverage are measured:
+    # InceptionV3, whose weights have to be there, and a small classifier that is trained on the
+    # data set's labels, once, where it is asked for.
+    features: list[FeatureNet] = []
+    # k of precision, recall, density and coverage.
+    neighbours: Count = 5
+    # The most samples and images that KID, precision, recall, density and coverage look at.
+    feature_images: Count = 10_000
+    # For data sets that hold every valid image.
+    finite: FiniteData | None = None
     # Backbones of LPIPS, one or a list (none: []); `as_published` is VGG fed [0, 1], as the talk
     # did. VGG costs 200 times what GMSD does.
     lpips: Annotated[

@@ -1,14 +1,15 @@
 """A study's record as `runs.json` holds it, made by hand."""
 
 from evaluate.registry import metrics_for
-from study.schema import BernoulliLikelihood
+from study.schema import BernoulliLikelihood, Evaluation
 
 TABLE = {"name": "t", "title": "T", "metrics": ["SSIM", "KL", "ELBO"]}
 
 
 def entry(key: str, mean: float, likelihood=None) -> dict:
     """One metric of one run."""
-    metric = metrics_for(likelihood or BernoulliLikelihood(name="bernoulli"), 1)[key]
+    how = Evaluation(likelihood=likelihood or BernoulliLikelihood(name="bernoulli"))
+    metric = metrics_for(how)[key]
     return {
         "title": metric.title,
         "mean": mean,

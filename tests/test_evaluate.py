@@ -18,7 +18,7 @@ from evaluate.run import evaluate_run
 from study.datasets import open_dataset
 from study.errors import RunFailed, StudyError, run_command
 from study.jsonfile import read_json_object
-from study.schema import GaussianLikelihood
+from study.schema import Evaluation, FiniteData
 from tests import made
 from tests.training import train
 from train.latents.base import POSTERIOR, Noise
@@ -117,12 +117,19 @@ def test_autoencoders_have_neither_kl_nor_elbo(kind: str, tmp_path: Path, data: 
 
 
 def test_registry_lists_what_is_measured() -> None:
-    known = metrics_for(GaussianLikelihood(name="gaussian"), 1)
+    known = metrics_for(Evaluation())
     shown = {*KEYS, *GENERATION_KEYS}
     assert known.keys() < shown and list(known) == [
         k for k in dict.fromkeys((*KEYS, *GENERATION_KEYS)) if k in known
     ]
-    every = metrics_for(GaussianLikelihood(name="gaussian"), 1, ["vgg", "alex", "as_published"])
+    every = metrics_for(
+        Evaluation(
+            lpips=["vgg", "alex", "as_published"],
+            nll_samples=5,
+            features=["inception", "classifier"],
+            finite=FiniteData(),
+        )
+    )
     assert shown - every.keys() == {"LPIPS (VGG)"}, "the first backbone's is LPIPS"
     assert every["LPIPS"].title == "LPIPS (VGG)"
     assert every["LPIPS (AlexNet)"].settings["backbone"] == "AlexNet"

@@ -14,8 +14,9 @@ from evaluate.figures.curves import _draw_panel
 from evaluate.figures.draw import draw_figures
 from evaluate.figures.source import Drawn
 from evaluate.figures.terms import label, panels, terms_of
+from evaluate.metric import Metric
 from evaluate.pictures import Block, image_rows
-from evaluate.registry import KEYS, Metric
+from evaluate.registry import KEYS
 from study.errors import StudyError
 from study.expansion import Study, load_study
 from study.files import write_arrays

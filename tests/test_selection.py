@@ -13,7 +13,7 @@ from study.datasets import open_dataset
 from study.errors import StudyError
 from study.rundir import RunDirectory
 from study.runs import Run, load_run
-from study.schema import Engine, GaussianLikelihood
+from study.schema import Engine, Evaluation
 from tests import made, made_pythae
 from tests.training import train
 from train.dataset import to_unit
@@ -100,7 +100,7 @@ def test_goes_on_from_its_state(tmp_path: Path, data: Path) -> None:
 
 def test_directions_are_the_registrys(tmp_path: Path, data: Path) -> None:
     model = built(tmp_path, 28)
-    registry = metrics_for(GaussianLikelihood(name="gaussian"), 1)
+    registry = metrics_for(Evaluation())
     names = get_args(Engine.model_fields["select"].annotation)
     assert set(names) == {"loss", "LPIPS", *METRICS}
     for name in METRICS:

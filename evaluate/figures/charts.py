@@ -9,8 +9,8 @@ from matplotlib import pyplot as plt
 
 from evaluate.figures.source import Drawn, Row, Source, family
 from evaluate.formats import format_number
+from evaluate.metric import Metric
 from evaluate.pictures import COLOURS, plain_log, save_figure, wrap
-from evaluate.registry import Metric
 from evaluate.tables import Table, TableCell, build_table
 from study.schema import StudyFigure
 
