@@ -90,27 +90,34 @@ def train_cell(study: Any, cell: Any, arguments: Any) -> None:
 
 def evaluate_cell(study: Any, cell: Any, arguments: Any) -> None:
     """Evaluate one run on the study's split, unless it is, as this version would do it."""
-    from evaluate.run import evaluate_run, up_to_date
+    from evaluate.cells import evaluate_cell
     from study.datasets import open_dataset
-    from train.run import run_identity
 
-    directory = study.run_directory(arguments.runs, cell)
-    # It may be another run's, where only this stage was asked for.
     dataset = open_dataset(arguments.data, cell.run.config.dataset)
-    directory.take(run_identity(cell.run, dataset))
-    if not up_to_date(directory, study.split, arguments.weights):
-        evaluate_run(
-            directory.path,
-            arguments.data,
-            study.split,
-            weights=arguments.weights,
-            required=arguments.require,
-        )
+    evaluate_cell(study, cell, dataset, arguments.runs, arguments.weights, arguments.require)
+
+
+def evaluate_references(study: Any, arguments: Any) -> list[str]:
+    """Measure the rows that models are held against; one line where that failed."""
+    from evaluate.cells import evaluate_references
+    from study.datasets import open_dataset
+    from study.progress import say
+
+    dataset = open_dataset(arguments.data, dataset_name(study))
+    try:
+        say("reference rows: PCA, the mean image, the data themselves")
+        evaluate_references(study, dataset, arguments.runs, arguments.weights)
+    except Exception as error:
+        kind = "" if isinstance(error, StudyError) else f"{type(error).__name__}: "
+        say(f"failed: reference rows: {kind}{one_line(error)}")
+        stop_if_asked()
+        return [f"reference rows: {kind}{one_line(error)}"]
+    return []
 
 
 def check_measurable(study: Any, arguments: Any) -> None:
     """StudyError, before anything is done, where a metric of `--require` cannot be measured."""
-    from evaluate.perceptual import check_required
+    from evaluate.available import check_required
 
     for cell in study.cells:
         check_required(arguments.require, cell.run.config.evaluation, arguments.weights)
@@ -164,18 +171,28 @@ def make_tables(study: Any, arguments: Any) -> None:
     mirror_tables(study, read_json_object(folder / "runs.json"), folder, arguments.runs)
 
 
-def state(study: Any, cell: Any, runs: Path, weights: Path | None = None) -> dict[str, str]:
-    """How far one cell is, in a word a stage."""
+def prepared(study: Any, arguments: Any) -> Any:
+    """The study's data set; None where it is not prepared yet."""
+    from study.datasets import open_dataset
+
+    name = dataset_name(study)
+    there = (arguments.data / name / "manifest.json").is_file()
+    return open_dataset(arguments.data, name) if there else None
+
+
+def state(study: Any, cell: Any, arguments: Any, dataset: Any) -> dict[str, str]:
+    """How far one cell is, in a word a stage; `dataset` is None where it is not prepared."""
     from evaluate.run import up_to_date
     from study.lock import is_held
 
-    directory = study.run_directory(runs, cell)
+    directory = study.run_directory(arguments.runs, cell)
     states = {"run": cell.title, "train": "–", "evaluate": "–"}
     if directory.trained:
         states["train"] = "done"
     elif directory.record.is_file():
         states["train"] = "stopped"
-    if directory.trained and up_to_date(directory, study.split, weights):
+    known = directory.trained and dataset is not None
+    if known and up_to_date(directory, study.split, dataset, arguments.weights):
         states["evaluate"] = "done"
     failed = directory.failed_stage()
     if failed and states[failed] != "done":
@@ -191,10 +208,14 @@ def print_status(study: Any, arguments: Any) -> None:
     """Runs x stages, and the two stages that belong to the whole study."""
     import pandas as pd
 
-    rows = [state(study, cell, arguments.runs, arguments.weights) for cell in study.cells]
+    from evaluate.cells import references_measured
+
+    dataset = prepared(study, arguments)
+    rows = [state(study, cell, arguments, dataset) for cell in study.cells]
+    measured = dataset and references_measured(study, dataset, arguments.runs, arguments.weights)
+    rows.append({"run": "reference rows", "train": "–", "evaluate": "done" if measured else "–"})
     print(pd.DataFrame(rows).to_markdown(index=False))
-    data = arguments.data / dataset_name(study)
-    print(f"data: {data}: {'done' if (data / 'manifest.json').is_file() else '–'}")
+    print(f"data: {arguments.data / dataset_name(study)}: {'done' if dataset else '–'}")
     tables = arguments.results / study.name
     # Tables that came with the checkout are there before any run of one's own.
     whole = all(row["evaluate"] == "done" for row in rows) and (tables / "runs.json").is_file()
@@ -228,9 +249,10 @@ def print_plan(study: Any, arguments: Any) -> None:
     print(f"data: {data} ({study.data.dataset}, options {study.data.options})")
     for change, names in changes(study, arguments).items():
         print(f"--set {change}, in {', '.join(names)}")
+    dataset = prepared(study, arguments)
     for cell in study.cells:
         out = study.run_directory(arguments.runs, cell).path
-        steps = state(study, cell, arguments.runs, arguments.weights)
+        steps = state(study, cell, arguments, dataset)
         print(f"{cell.title}: train {steps['train']}, evaluate {steps['evaluate']} -> {out}")
     print(f"tables: {arguments.results / study.name}")
 
@@ -262,6 +284,8 @@ def main() -> int:
         dataset = open_dataset(arguments.data, dataset_name(study), arguments.verify)
         refuse_other_runs(study, dataset, arguments.runs)
         failures = run_cells(study, arguments, work)
+        if "evaluate" in stages:
+            failures += evaluate_references(study, arguments)
     if "tables" in stages:
         try:
             make_tables(study, arguments)

@@ -1,46 +1,69 @@
-"""Measure one trained run on one split: per-image values, and numbers of the whole split."""
+"""Measure one model on one split in one pass: per-image values, and numbers of the whole split."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from evaluate.features import Features
+from evaluate.likelihood import log_likelihood, negative_log_likelihood
 from evaluate.metric import AS_PUBLISHED
-from evaluate.metrics.codebook import perplexity, usage
+from evaluate.metrics.active_units import LatentMoments
+from evaluate.metrics.bits import bits_per_dimension
 from evaluate.metrics.diversity import Diversity
-from evaluate.metrics.elbo import bernoulli_log_likelihood, elbo, gaussian_log_likelihood
+from evaluate.metrics.elbo import elbo
 from evaluate.metrics.reconstruction import RECONSTRUCTION
 from evaluate.metrics.sharpness import sharpness
+from evaluate.partial import Partial, blocks
 from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
+from evaluate.sets import FeatureSet
+from evaluate.split import encoded_numbers
 from study.errors import RunFailed
 from study.progress import progress
 from study.schema import Evaluation, GaussianLikelihood
 from train.dataset import to_unit
-from train.latents.base import POSTERIOR, Encoded, Latents, Noise
+from train.latents.base import IMPORTANCE, POSTERIOR, Encoded, GaussianPosterior, Latents, Noise
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One batch: B values of each metric, the reconstructions, the codes (None: no codebook)."""
+    """One batch: B values of each metric, the reconstructions, and how it was encoded."""
 
     values: dict[str, torch.Tensor]
     x_hat: torch.Tensor
-    codes: torch.Tensor | None
+    encoded: Encoded
 
 
 class Meter:
-    """Measures batches in order. `seed` is of the ELBO's draws, which go on from batch to batch."""
+    """Measures batches in order. `seed` is of the draws from the posterior, which go on from batch
+    to batch in a block of images; `latent_noise` that of `engine.latent_noise`."""
 
-    def __init__(self, latents: Latents, how: Evaluation, lpips: Perceptual, seed: int) -> None:
+    def __init__(
+        self,
+        latents: Latents,
+        how: Evaluation,
+        lpips: Perceptual,
+        seed: int,
+        features: Mapping[str, Features] | None = None,
+        latent_noise: float | None = None,
+    ) -> None:
         self.latents = latents
         self.how = how
         self.lpips = lpips
-        self.noise = Noise(seed, POSTERIOR)
+        self.seed = seed
+        self.features = features or {}
+        self.latent_noise = latent_noise
+        self.begin(0)
 
-    def measure(self, x: torch.Tensor) -> Measured:
+    def begin(self, block: int) -> None:
+        """Take the draws of a block of images, from its first on."""
+        self.noise = Noise(self.seed, POSTERIOR, block)
+        self.importance = Noise(self.seed, IMPORTANCE, block)
+
+    def measure(self, x: torch.Tensor, nll: bool = False) -> Measured:
         """Every metric that is defined for the model; RunFailed if one is not finite."""
         encoded = self.latents.encode(x)
         x_hat = self.latents.decode(encoded.z)
@@ -50,11 +73,20 @@ class Meter:
         if encoded.posterior is not None:
             bound, sampled = self._from_posterior(x, encoded)
             values |= bound
+            if nll and self.how.nll_samples and isinstance(encoded.posterior, GaussianPosterior):
+                values["NLL"] = negative_log_likelihood(
+                    self.latents,
+                    x,
+                    encoded.posterior,
+                    self.how.likelihood,
+                    self.how.nll_samples,
+                    self.importance,
+                )
         for key, distance in self.lpips.distances.items():
             values[key] = distance(x, sampled if key == AS_PUBLISHED["LPIPS"] else x_hat)
         for key, value in values.items():
             refuse_unless_finite(key, value)
-        return Measured(values, x_hat, encoded.codes)
+        return Measured(values, x_hat, encoded)
 
     def _from_posterior(
         self, x: torch.Tensor, encoded: Encoded
@@ -67,17 +99,15 @@ class Meter:
         first = None
         for draw in draws.unbind(1):
             x_hat = self.latents.decode(q.sample(draw))
-            log_likelihoods.append(self._log_likelihood(x, x_hat))
+            log_likelihoods.append(log_likelihood(self.how.likelihood, x, x_hat))
             first = x_hat if first is None else first
         refuse_unless_finite("a sampled reconstruction", first)
-        values = {"KL": divergence, "ELBO": elbo(torch.stack(log_likelihoods), divergence)}
-        config = self.latents.model.model_config
-        return values | as_published(config, x, first, divergence), first
-
-    def _log_likelihood(self, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+        bound = elbo(torch.stack(log_likelihoods), divergence)
+        values = {"KL": divergence, "ELBO": bound}
         if isinstance(self.how.likelihood, GaussianLikelihood):
-            return gaussian_log_likelihood(x, x_hat, self.how.likelihood.sigma)
-        return bernoulli_log_likelihood(x, x_hat)
+            values["bits/dim"] = bits_per_dimension(bound, x[0].numel())
+        config = getattr(self.latents.model, "model_config", None)
+        return values | as_published(config, x, first, divergence), first
 
 
 def refuse_unless_finite(what: str, tensor: torch.Tensor) -> None:
@@ -92,12 +122,13 @@ class Values:
     def __init__(self) -> None:
         self.parts: dict[str, list[np.ndarray]] = {}
 
-    def add(self, values: dict[str, torch.Tensor]) -> None:
+    def add(self, values: Mapping[str, torch.Tensor | np.ndarray]) -> None:
         for key, value in values.items():
-            self.parts.setdefault(key, []).append(value.double().cpu().numpy())
+            array = value.double().cpu().numpy() if isinstance(value, torch.Tensor) else value
+            self.parts.setdefault(key, []).append(array)
 
     def whole(self) -> dict[str, np.ndarray]:
-        """float64, N each, images in order."""
+        """N each, images in order."""
         return {key: np.concatenate(arrays) for key, arrays in self.parts.items()}
 
 
@@ -105,14 +136,17 @@ class Values:
 class Result:
     """What was measured on a split: values per image, numbers per split, and the data's own.
 
-    `diversity` and `sharpness` are those of the original images, which generations are held
-    against (None: not defined, for a single image say).
+    `diversity`, `sharpness` and `features` are those of the original images, which generations
+    are held against (None: not defined, for a single image say); `missing` says why a number of
+    the split is not there.
     """
 
     per_image: dict[str, np.ndarray]
     per_split: dict[str, float] = field(default_factory=dict)
     diversity: float | None = None
     sharpness: float | None = None
+    features: dict[str, FeatureSet] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def mean_image_mse(self) -> float | None:
@@ -125,14 +159,11 @@ class Result:
 
 
 def batches(
-    images: np.ndarray, batch_size: int, device: torch.device, what: str
+    images: np.ndarray, batch_size: int, device: torch.device
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """uint8 images, a batch at a time as float32 in [0, 1] on `device`, with a bar: start, x."""
-    with progress(len(images), what, "image") as bar:
-        for start in range(0, len(images), batch_size):
-            x = to_unit(images[start : start + batch_size]).to(device)
-            yield start, x
-            bar.update(len(x))
+    """uint8 images, a batch at a time as float32 in [0, 1] on `device`: start, x."""
+    for start in range(0, len(images), batch_size):
+        yield start, to_unit(images[start : start + batch_size]).to(device)
 
 
 def named(what: str, start: int, count: int, work: Callable[[], Any]) -> Any:
@@ -144,20 +175,103 @@ def named(what: str, start: int, count: int, work: Callable[[], Any]) -> Any:
 
 
 @torch.inference_mode()
-def measure(meter: Meter, images: np.ndarray, batch_size: int, what: str) -> Result:
+def measure(
+    meter: Meter, images: np.ndarray, batch_size: int, what: str, partial: Partial | None = None
+) -> Result:
     """Reconstructions of uint8 images N x C x H x W. RunFailed, naming the images, where one is
-    not finite."""
-    values, spread, sharp = Values(), Diversity(), []
-    codebook = meter.latents.codebook
-    counts = None if codebook is None else torch.zeros(codebook, dtype=torch.int64)
-    for start, x in batches(images, batch_size, meter.latents.device, what):
-        measured = named(what, start, len(x), lambda x=x: meter.measure(x))
-        values.add(measured.values)
+    not finite. Blocks that `partial` has are not measured again."""
+    partial = partial or Partial()
+    total = _Total(meter)
+    with progress(len(images), what, "image") as bar:
+        for number, block in enumerate(blocks(len(images))):
+            name = f"reconstruction-{number}"
+            arrays = partial.get(name)
+            if arrays is None:
+                arrays = _measure_block(meter, number, block, images, batch_size, what, bar)
+                partial.put(name, arrays)
+            else:
+                bar.update(len(block))
+            total.take(arrays)
+    return total.result()
+
+
+def _measure_block(
+    meter: Meter,
+    number: int,
+    block: range,
+    images: np.ndarray,
+    batch_size: int,
+    what: str,
+    bar: Any,
+) -> dict[str, np.ndarray]:
+    """All that is known of a block when it is done, as arrays by name."""
+    meter.begin(number)
+    values, spread, codes = Values(), Diversity(), meter.latents.codebook
+    latents = LatentMoments()
+    counts = None if codes is None else np.zeros(codes, np.int64)
+    shown = images[block.start : block.stop]
+    for start, x in batches(shown, batch_size, meter.latents.device):
+        at = block.start + start
+        measured = named(what, at, len(x), lambda x=x: meter.measure(x, nll=True))
+        values.add({f"value.{key}": value for key, value in measured.values.items()})
+        values.add({"sharpness": sharpness(x)})
+        values.add({f"features.{w}": f.extract(x).cpu().numpy() for w, f in meter.features.items()})
         spread.add(x)
-        sharp.append(sharpness(x).double().cpu())
         if counts is not None:
-            counts += torch.bincount(measured.codes.flatten().cpu(), minlength=codebook)
-    result = Result(values.whole(), {}, spread.value, float(torch.cat(sharp).mean()))
+            found = measured.encoded.codes.flatten().cpu()
+            counts += torch.bincount(found, minlength=codes).numpy()
+        elif measured.encoded.z.ndim == 2:
+            latents.add(measured.encoded.z)
+        if measured.encoded.posterior is not None:
+            values.add({"posterior": np.ones(len(x), bool)})
+        bar.update(len(x))
+    arrays = values.whole() | {f"spread.{k}": v for k, v in spread.state().items()}
     if counts is not None:
-        result.per_split = {"perplexity": perplexity(counts), "usage": usage(counts)}
-    return result
+        arrays["codes"] = counts
+    elif latents.count:
+        arrays |= {f"latents.{k}": v for k, v in latents.state().items()}
+    return arrays
+
+
+def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin so, without that beginning."""
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+class _Total:
+    """Blocks, put together."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.values = Values()
+        self.sharp: list[np.ndarray] = []
+        self.spread = Diversity()
+        self.latents = LatentMoments()
+        self.counts: np.ndarray | None = None
+        self.features = {word: FeatureSet(meter.how.feature_images) for word in meter.features}
+        self.posterior = False
+
+    def take(self, arrays: dict[str, np.ndarray]) -> None:
+        self.values.add(part(arrays, "value."))
+        self.sharp.append(arrays["sharpness"])
+        self.spread.merge(Diversity.of(part(arrays, "spread.")))
+        if found := part(arrays, "latents."):
+            self.latents.merge(LatentMoments.of(found))
+        if (codes := arrays.get("codes")) is not None:
+            self.counts = codes if self.counts is None else self.counts + codes
+        for word, features in part(arrays, "features.").items():
+            self.features[word].add(features)
+        self.posterior = self.posterior or "posterior" in arrays
+
+    def result(self) -> Result:
+        per_image = self.values.whole()
+        sharp = float(np.concatenate(self.sharp).mean())
+        result = Result(per_image, {}, self.spread.value, sharp, self.features)
+        variances = self.latents.variance if self.latents.count > 1 else None
+        result.per_split = encoded_numbers(
+            self.counts, variances, self.posterior, self.meter.latent_noise
+        )
+        how = self.meter.how
+        if how.nll_samples and self.posterior and "NLL" not in per_image:
+            result.missing["NLL"] = "the model's posterior has no density here"
+        return result

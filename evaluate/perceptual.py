@@ -16,10 +16,9 @@ from evaluate.metrics.lpips import (
     lpips_distance,
     remedy,
 )
-from evaluate.registry import KEYS, lpips_keys, lpips_metric
+from evaluate.registry import lpips_keys, lpips_metric
 from study.errors import StudyError
 from study.progress import say
-from study.pythae_json import suggest
 from study.schema import Evaluation
 
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -63,47 +62,23 @@ def perceptual(
     said once a process. StudyError where a file of weights is damaged."""
     missing = lacking(how, weights, shape)
     for key, why in missing.items():
-        _say_once(_remedy(key, why, how, weights))
+        _say_once(remedy_of(key, why, how, weights))
     distances = {}
     for key, backbone in lpips_keys(how.lpips).items():
         if key not in missing:
-            net = _load(backbone, weights).to(device)
+            net = load_trunk(backbone, weights).to(device)
             distances[key] = partial(lpips_distance, net, rescale=key != AS_PUBLISHED["LPIPS"])
     return Perceptual(distances, missing)
 
 
-def check_required(
-    required: list[str],
-    how: Evaluation,
-    weights: Path | None,
-    shape: tuple[int, ...] | None = None,
-) -> None:
-    """StudyError where a metric of `--require` is unknown or cannot be measured here, or where
-    weights that are asked for are damaged."""
-    by_lower_case = {key.lower(): key for key in KEYS}
-    missing = lacking(how, weights, shape)
-    for word in required:
-        key = by_lower_case.get(word.lower())
-        if key is None:
-            hint = suggest(word, list(by_lower_case))
-            raise StudyError(f"--require {word}: not one of {', '.join(KEYS)}{hint}")
-        if key in missing:
-            raise StudyError(f"--require {word}: {_remedy(key, missing[key], how, weights)}")
-        if key.startswith("LPIPS") and key not in lpips_keys(how.lpips):
-            raise StudyError(f"--require {word}: evaluation.lpips does not ask for it")
-    for key, backbone in lpips_keys(how.lpips).items():
-        if key not in missing:
-            _load(backbone, weights)
-
-
-def _load(backbone: str, weights: Path | None) -> torch.nn.Module:
+def load_trunk(backbone: str, weights: Path | None) -> torch.nn.Module:
     try:
         return load_lpips(backbone, find_weights(backbone, weights))
     except WeightsError as error:
         raise StudyError(str(error)) from None
 
 
-def _remedy(key: str, why: str, how: Evaluation, weights: Path | None) -> str:
+def remedy_of(key: str, why: str, how: Evaluation, weights: Path | None) -> str:
     """One line: what is not measured, why, and which file goes where."""
     backbone = lpips_keys(how.lpips)[key]
     trunk, title = TRUNKS[backbone], lpips_metric(key, backbone).title

@@ -1,34 +1,33 @@
-"""Evaluate one run directory: `per_image.npz`, `metrics.json` and its pictures."""
+"""Evaluate a run directory, or a study's reference rows: numbers and pictures on disk."""
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from evaluate.generate import Generation, generate, to_bytes
-from evaluate.measure import Meter, Result, batches, measure
+from evaluate.available import check_required, missing_metrics, networks_for
+from evaluate.measure import Result
 from evaluate.metric import Metric
 from evaluate.mirror import mirror_evaluation
-from evaluate.perceptual import Perceptual, check_required, lacking, perceptual
+from evaluate.partial import Partial
 from evaluate.pictures import image_rows
-from evaluate.registry import metrics_for
+from evaluate.references import Reference
+from evaluate.registry import KEYS, metrics_for
+from evaluate.work import Measurement, Networks, Work
 from study.datasets import Dataset, open_dataset
-from study.errors import RunFailed, StudyError, one_line
-from study.files import write_arrays, write_json
+from study.errors import StudyError
+from study.files import sha256, write_arrays, write_json
 from study.lock import locked
 from study.npz import member_names, open_array
 from study.provenance import code_version, machine, package_versions
-from study.rundir import METRICS_FORMAT, RunDirectory
+from study.rundir import METRICS_FORMAT, ReferenceDirectory, RunDirectory
 from study.runs import Run
 from study.schema import Evaluation, validate
-from train.dataset import to_unit
 from train.execution import device_of
 from train.latents import latents_of
-from train.latents.base import Latents
 from train.run import load_trained
 
 # Of which z, in words, for what is published.
@@ -50,9 +49,10 @@ def evaluate_run(
     """Measure the trained run in `out` on a split of its data set (None: its config's).
 
     Writes `per_image.npz` (`<split>.<metric>` and `<split>.generations.<sampler>.<metric>`,
-    float64, N each), `pictures.npz` and two PNGs, then `metrics.json`; other splits measured
-    before stay in these files. Returns the split's entry. `weights`: where LPIPS looks for its
-    trunk before torch's cache. StudyError where the run is not trained, the data are not those
+    float64, N each), `pictures.npz` and PNGs, then `metrics.json`; other splits measured
+    before stay in these files. Returns the split's entry. One that was stopped goes on from the
+    block of images that it was at. `weights`: where LPIPS and Inception look for their
+    weights before torch's cache. StudyError where the run is not trained, the data are not those
     it was trained on (`verify`: their checksums are computed, not read from the manifest), or a
     metric in `required` cannot be measured. RunFailed where measuring fails.
     """
@@ -61,75 +61,95 @@ def evaluate_run(
     how = run.config.evaluation
     split = split or how.split
     dataset = _same_data(directory, open_dataset(data, run.config.dataset, verify))
-    images = dataset.images(split)[: how.images]
-    check_required(required, how, weights, dataset.shape)
-    device = _device(run)
-    lpips = perceptual(how, weights, dataset.shape, device)
-    work = _Work(run, latents_of(model.to(device)), lpips, device, batch_size)
-    work.what = f"{directory.path.as_posix()} {split}"
-    try:
-        result = measure(work.meter(), images, batch_size, work.what)
-        generations = work.generations(result, dataset.images("train"))
-        pictures = _pictures(work.latents, how.pictures, images, generations)
-    except (RuntimeError, MemoryError) as error:
-        raise RunFailed(f"{work.what}: {one_line(error)}{_of_memory(error)}") from error
-    entry = _entry(run, dataset, split, result, generations, lpips.missing)
-    _write(directory, split, entry, _arrays(result, generations), pictures)
+    dataset.images(split)
+    check_required(list(required), how, weights, dataset)
+    with locked(directory.path):
+        device = _device(run)
+        networks = networks_for(how, dataset, weights, device)
+        latents = latents_of(model.to(device))
+        what = f"{directory.path.as_posix()} {split}"
+        work = Work(latents, how, dataset, split, networks, run.seed, what, batch_size)
+        work.latent_noise = run.config.engine.latent_noise
+        weighed = sha256(directory.final_model / "model.pt")
+        work.partial = _partial(directory, work, weighed)
+        done = work.measure()
+        entry = _entry(work, done) | {
+            "machine": machine(no_gpu=run.trainer.no_cuda),
+            "reconstruction": RECONSTRUCTION,
+        }
+        _write(directory, split, entry, done)
+        work.partial.discard()
+        directory.failure.unlink(missing_ok=True)
     mirror_evaluation(directory, split, entry)
     return entry
 
 
-def _of_memory(error: RuntimeError | MemoryError) -> str:
-    """What to do about an error where it is of memory: the CPU's allocator raises a plain one."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    if known or "DefaultCPUAllocator" in str(error):
-        return "; python -m evaluate with a smaller --batch-size needs less"
-    return ""
+def evaluate_reference(
+    reference: Reference,
+    directory: ReferenceDirectory,
+    how: Evaluation,
+    dataset: Dataset,
+    split: str,
+    networks: Networks,
+    batch_size: int = 64,
+) -> None:
+    """Measure a reference row as a run is measured, into `directory`."""
+    with locked(directory.path):
+        what = f"{directory.path.as_posix()} {split}"
+        work = Work(reference.latents, how, dataset, split, networks, 0, what, batch_size)
+        work.partial = _partial(directory, work, reference.name)
+        done = work.measure()
+        write_json(
+            directory.record,
+            {"name": reference.name, "label": reference.label, "order": reference.order},
+        )
+        _write(directory, split, _entry(work, done), done)
+        work.partial.discard()
 
 
-@dataclass
-class _Work:
-    """A trained model, and how it is measured."""
-
-    run: Run
-    latents: Latents
-    lpips: Perceptual
-    device: torch.device
-    batch_size: int
-    what: str = "evaluate"
-
-    def meter(self) -> Meter:
-        return Meter(self.latents, self.run.config.evaluation, self.lpips, self.run.seed)
-
-    def generations(self, data: Result, training: np.ndarray) -> list[Generation]:
-        """One for each sampler; `training`'s images are read where a sampler needs them."""
-        how = self.run.config.evaluation
-        what = f"{self.what}, codes of the training split"
-        shown = batches(training, self.batch_size, self.device, what)
-        with torch.inference_mode():
-            samplers = self.latents.samplers(x for _, x in shown)
-        return [
-            generate(
-                self.meter(), sampler, data, how.samples, self.batch_size, how.pictures, self.what
-            )
-            for sampler in samplers
-        ]
+def _partial(directory: RunDirectory | ReferenceDirectory, work: Work, model: str) -> Partial:
+    """What is measured already of this very model with these very settings."""
+    of = {
+        "format": METRICS_FORMAT,
+        "model": model,
+        "data": work.dataset.hashes(),
+        "split": work.split,
+        "evaluation": work.how.model_dump(),
+        "missing": work.networks.missing,
+        "features": {word: f.settings for word, f in work.networks.features.items()},
+        "batch_size": work.batch_size,
+        "code": code_version(),
+    }
+    return Partial(directory.path / f".evaluation-{work.split}.partial", of)
 
 
-def up_to_date(directory: RunDirectory, split: str, weights: Path | None = None) -> bool:
+def up_to_date(
+    directory: RunDirectory, split: str, dataset: Dataset, weights: Path | None = None
+) -> bool:
     """Whether the split is measured as the run's config and this version would measure it.
 
     It is not where `metrics.json` is of an older format, was measured with other `evaluation`
-    settings, or lacks an LPIPS whose weights have come since.
+    settings, or lacks a metric whose weights have come since.
     """
     entry = directory.measured_splits().get(split)
     if entry is None:
         return False
     config = directory.read()["config"]
-    if entry["evaluation"] | {"split": split} != config["evaluation"] | {"split": split}:
-        return False
     how = validate(Evaluation, config["evaluation"], directory.record)
-    return entry["missing"].keys() <= lacking(how, weights, config["model"]["input_dim"]).keys()
+    return measured_so(entry, how, split, dataset, weights)
+
+
+def measured_so(
+    entry: dict[str, Any], how: Evaluation, split: str, dataset: Dataset, weights: Path | None
+) -> bool:
+    """Whether an entry of `metrics.json` is of these settings and data, and lacks nothing that
+    could be measured now."""
+    of = {"split": split}
+    if entry["evaluation"] | of != how.model_dump() | of:
+        return False
+    if entry["data_sha256"] != dataset.hashes()[split]:
+        return False
+    return set(entry["unavailable"]) <= missing_metrics(how, dataset, weights).keys()
 
 
 def _same_data(directory: RunDirectory, dataset: Dataset) -> Dataset:
@@ -143,39 +163,35 @@ def _same_data(directory: RunDirectory, dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _entry(
-    run: Run,
-    dataset: Dataset,
-    split: str,
-    result: Result,
-    generations: list[Generation],
-    missing: dict[str, str],
-) -> dict[str, Any]:
-    how = run.config.evaluation
-    known = metrics_for(how)
+def _entry(work: Work, done: Measurement) -> dict[str, Any]:
+    how, networks = work.how, work.networks
+    settings = {word: features.settings for word, features in networks.features.items()}
+    known = metrics_for(how, settings)
+    unavailable = networks.missing
+    of_split = {key: why for key, why in unavailable.items() if key in KEYS}
     return {
-        "images": len(result.per_image["MSE"]),
-        "subset": dataset.subset,
-        "data_sha256": dataset.hashes()[split],
-        "reconstruction": RECONSTRUCTION,
-        "seed": run.seed,
+        "images": len(work.images),
+        "subset": work.dataset.subset,
+        "data_sha256": work.dataset.hashes()[work.split],
+        "seed": work.seed,
         "evaluation": how.model_dump(),
         "code": code_version(),
         "versions": package_versions(),
-        "machine": machine(no_gpu=run.trainer.no_cuda),
-        "metrics": _describe(known, result),
-        "mean_image_mse": result.mean_image_mse,
+        # What the machine has no weights or the data no labels for.
+        "unavailable": sorted(unavailable),
+        "metrics": _describe(known, done.result),
+        "mean_image_mse": done.result.mean_image_mse,
         # Asked for and not measured, and why; what a model does not define is in neither.
-        "missing": missing,
+        "missing": of_split | done.result.missing,
         "generations": {
             made.sampler.key: {
                 "title": made.sampler.title,
                 "definition": made.sampler.definition,
                 "samples": made.count,
                 "metrics": _describe(known, made.result),
-                "missing": missing | made.missing,
+                "missing": unavailable | made.missing,
             }
-            for made in generations
+            for made in done.generations
         },
     }
 
@@ -199,28 +215,25 @@ def _describe(known: dict[str, Metric], result: Result) -> dict[str, dict[str, A
     return described
 
 
-def _arrays(result: Result, generations: list[Generation]) -> dict[str, np.ndarray]:
-    arrays = dict(result.per_image)
-    for made in generations:
+def _arrays(done: Measurement) -> dict[str, np.ndarray]:
+    arrays = dict(done.result.per_image)
+    for made in done.generations:
         for key, values in made.result.per_image.items():
             arrays[f"generations.{made.sampler.key}.{key}"] = values
     return arrays
 
 
 def _write(
-    directory: RunDirectory,
+    directory: RunDirectory | ReferenceDirectory,
     split: str,
     entry: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    pictures: dict[str, np.ndarray],
+    done: Measurement,
 ) -> None:
-    with locked(directory.path):
-        merge_arrays(directory.per_image, split, arrays)
-        merge_arrays(directory.pictures, split, pictures)
-        _draw_pictures(directory, split, pictures, entry["generations"])
-        splits = directory.measured_splits() | {split: entry}
-        write_json(directory.metrics, {"format": METRICS_FORMAT, "splits": splits})
-        directory.failure.unlink(missing_ok=True)
+    merge_arrays(directory.per_image, split, _arrays(done))
+    merge_arrays(directory.pictures, split, done.pictures)
+    _draw_pictures(directory.path, split, done.pictures, entry["generations"])
+    splits = directory.measured_splits() | {split: entry}
+    write_json(directory.metrics, {"format": METRICS_FORMAT, "splits": splits})
 
 
 def merge_arrays(path: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
@@ -242,44 +255,23 @@ def _device(run: Run) -> torch.device:
     return device
 
 
-@torch.inference_mode()
-def _pictures(
-    latents: Latents, count: int, images: np.ndarray, generations: list[Generation]
-) -> dict[str, np.ndarray]:
-    """Originals spread over the measured images (the same ones for every run), their
-    reconstructions, each sampler's first samples and theirs: uint8 N x C x H x W, and the
-    originals' `index`."""
-    count = min(count, len(images))
-    index = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-    originals = images[index]
-    encoded = latents.encode(to_unit(originals).to(latents.device))
-    pictures = {
-        "index": index,
-        "originals": originals,
-        "reconstructions": to_bytes(latents.decode(encoded.z)),
-    }
-    for made in generations:
-        pictures[f"generations.{made.sampler.key}"] = made.shown
-        pictures[f"self_reconstructions.{made.sampler.key}"] = made.reconstructed
-    return pictures
-
-
 def _draw_pictures(
-    directory: RunDirectory,
-    split: str,
-    pictures: dict[str, np.ndarray],
-    generations: dict[str, Any],
+    folder: Path, split: str, pictures: dict[str, np.ndarray], generations: dict[str, Any]
 ) -> None:
     pairs = [("original", "originals"), ("reconstruction", "reconstructions")]
     image_rows(
         [(label, pictures[key]) for label, key in pairs],
         f"reconstructions, {split} split",
-        directory.path / "reconstructions.png",
+        folder / "reconstructions.png",
     )
-    rows = []
-    for key in generations:
-        name = "generated" if len(generations) == 1 else f"{key} codes"
-        rows.append((name, pictures[f"generations.{key}"]))
-        rows.append(("reconstruction of it", pictures[f"self_reconstructions.{key}"]))
     titles = "; ".join(entry["title"] for entry in generations.values())
-    image_rows(rows, f"generations, {titles}", directory.path / "generations.png")
+    for file, second, kind, about in (
+        ("generations", "reconstruction of it", "self_reconstructions", "generations"),
+        ("neighbours", "nearest training image", "neighbours", "generations and training images"),
+    ):
+        rows = []
+        for key in generations:
+            name = "generated" if len(generations) == 1 else f"generated ({key})"
+            rows.append((name, pictures[f"generations.{key}"]))
+            rows.append((second, pictures[f"{kind}.{key}"]))
+        image_rows(rows, f"{about}, {titles}", folder / f"{file}.png")

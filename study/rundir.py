@@ -16,7 +16,7 @@ from study.lock import Busy
 FORMAT = 1
 # Of metrics.json, and of how its numbers come about. An older one is not read: its run is measured
 # anew.
-METRICS_FORMAT = 3
+METRICS_FORMAT = 4
 # What a run leaves in its directory, run.json apart: the only things that are ever deleted there.
 LEFT_BY_A_RUN = (
     "history.jsonl",
@@ -33,6 +33,7 @@ LEFT_BY_A_RUN = (
     "pictures.npz",
     "reconstructions.png",
     "generations.png",
+    "neighbours.png",
     "wandb",
     ".*.partial",
 )
@@ -48,11 +49,38 @@ class AnotherRun(StudyError):
     """The directory belongs to a run with another config or other data."""
 
 
-class RunDirectory:
-    """Paths and state of one run."""
+class Measured:
+    """What evaluation leaves in a directory, be it a run's or a reference row's."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self.metrics = self.path / "metrics.json"
+        self.per_image = self.path / "per_image.npz"
+        self.pictures = self.path / "pictures.npz"
+
+    def measured_splits(self) -> dict[str, Any]:
+        """The entries of `metrics.json` by split; none where it is missing or of an old format."""
+        found = read_json_object(self.metrics) if self.metrics.is_file() else {}
+        return found["splits"] if found.get("format") == METRICS_FORMAT else {}
+
+    def evaluated(self, split: str) -> bool:
+        """Whether `metrics.json` holds this split: it is written after everything else."""
+        return split in self.measured_splits()
+
+
+class ReferenceDirectory(Measured):
+    """Of a row that no model was trained for: `runs/<study>/references/<name>/`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.record = self.path / "reference.json"
+
+
+class RunDirectory(Measured):
+    """Paths and state of one run."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.record = self.path / "run.json"
         self.history = self.path / "history.jsonl"
         self.final_model = self.path / "final_model"
@@ -60,9 +88,6 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoint.pt"
         self.checkpoint_before = self.path / "checkpoint.previous.pt"
         self.not_finite = self.path / "not_finite.json"
-        self.metrics = self.path / "metrics.json"
-        self.per_image = self.path / "per_image.npz"
-        self.pictures = self.path / "pictures.npz"
         self.finished = self.path / "finished.json"
         self.failure = self.path / "failure.json"
 
@@ -87,15 +112,6 @@ class RunDirectory:
         """Whether training was stopped and has a checkpoint to go on from."""
         there = self.checkpoint.is_file() or self.checkpoint_before.is_file()
         return there and not self.trained
-
-    def evaluated(self, split: str) -> bool:
-        """Whether `metrics.json` holds this split: it is written after everything else."""
-        return split in self.measured_splits()
-
-    def measured_splits(self) -> dict[str, Any]:
-        """The entries of `metrics.json` by split; none where it is missing or of an old format."""
-        found = read_json_object(self.metrics) if self.metrics.is_file() else {}
-        return found["splits"] if found.get("format") == METRICS_FORMAT else {}
 
     def begin(self, identity: dict[str, Any], about: dict[str, Any], overwrite: bool) -> bool:
         """Make the directory ready for training; False when a finished run is there already.

@@ -16,7 +16,7 @@ from evaluate.metrics.kl import kl
 
 # What draws are for. Each has a stream of its own: were the draw from a sample's posterior the one
 # that the sample was made of, it would lead back to the sample.
-SAMPLES, COMPONENTS, POSTERIOR = range(3)
+SAMPLES, COMPONENTS, POSTERIOR, IMPORTANCE = range(4)
 
 
 class Noise:
@@ -24,11 +24,12 @@ class Noise:
 
     numpy's generator fills an array value after value, so ten draws of one image are the draws
     of a batch of ten; torch's generators do not promise that. Streams of one seed (`SAMPLES` and
-    its like) are independent of each other.
+    its like) are independent of each other, and so are the blocks of a stream.
     """
 
-    def __init__(self, seed: int, stream: int) -> None:
-        self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+    def __init__(self, seed: int, stream: int, block: int = 0) -> None:
+        key = (stream, block) if block else (stream,)
+        self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
     def draw(self, *shape: int) -> torch.Tensor:
         """float32 N(0, 1) of `shape`, images first."""

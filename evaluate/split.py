@@ -1,0 +1,36 @@
+"""Numbers of a whole split that follow from how it was encoded."""
+
+import numpy as np
+import torch
+
+from evaluate.metric import as_published
+from evaluate.metrics.active_units import active_units
+from evaluate.metrics.codebook import perplexity, usage
+from evaluate.metrics.information import information_rate, information_rate_as_published
+
+
+def encoded_numbers(
+    counts: np.ndarray | None,
+    variances: np.ndarray | None,
+    posterior: bool,
+    latent_noise: float | None,
+) -> dict[str, float]:
+    """Those that are defined, by key.
+
+    `counts`: how often each code was used (K); `variances`: of each latent dimension over the
+    split (D), of the posterior's mean where there is a `posterior`; `latent_noise`: the standard
+    deviation of the noise that the decoder was trained with.
+    """
+    numbers: dict[str, float] = {}
+    if counts is not None:
+        codes = torch.from_numpy(counts)
+        numbers |= {"perplexity": perplexity(codes), "usage": usage(codes)}
+    if variances is None:
+        return numbers
+    if posterior:
+        numbers["active units"] = float(active_units(variances))
+    if latent_noise is not None:
+        key = "information rate"
+        numbers[key] = information_rate(variances, latent_noise)
+        numbers[as_published(key)] = information_rate_as_published(variances, latent_noise)
+    return numbers
