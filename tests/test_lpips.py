@@ -19,6 +19,7 @@ from evaluate import perceptual as perceptual_module
 from evaluate.__main__ import main
 from evaluate.metrics import lpips as metric
 from evaluate.metrics.lpips import TRUNKS, WeightsError, find_weights, load_lpips, lpips_distance
+from evaluate.metrics.weights import hub_folder
 from evaluate.perceptual import check_required, lacking
 from evaluate.run import evaluate_run, up_to_date
 from study.datasets import open_dataset
@@ -174,7 +175,7 @@ def test_a_wrong_file_is_named(damage: str, trunks, tmp_path, monkeypatch) -> No
 
 def test_the_folder_given_goes_before_the_cache(trunks, tmp_path) -> None:
     in_cache = find_weights("alex", tmp_path)
-    assert in_cache.parent == metric.hub_folder()
+    assert in_cache.parent == hub_folder()
     (tmp_path / in_cache.name).write_bytes(in_cache.read_bytes())
     assert find_weights("alex", tmp_path) == tmp_path / in_cache.name
 

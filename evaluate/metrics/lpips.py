@@ -5,7 +5,6 @@ trunk comes from a file that is already there, checked against the hash in its n
 ever downloaded.
 """
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,12 +12,16 @@ from pathlib import Path
 
 import torch
 
+from evaluate.metrics.weights import (
+    WeightsError,
+    check_digest,
+    digest_in,
+    find_file,
+    where_to_put,
+)
+
 VERSION = "0.1"
 ORIGIN = "https://download.pytorch.org/models/"
-
-
-class WeightsError(ValueError):
-    """A trunk's file is not what its name says; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Trunk:
     @property
     def digest(self) -> str:
         """How the SHA-256 of the file begins, as its name has it."""
-        return Path(self.file).stem.rsplit("-", 1)[-1]
+        return digest_in(self.file)
 
 
 TRUNKS = {
@@ -41,23 +44,14 @@ TRUNKS = {
 }
 
 
-def hub_folder() -> Path:
-    """Where torch keeps downloaded weights: `$TORCH_HOME/hub/checkpoints` unless told otherwise."""
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
 def find_weights(backbone: str, folder: Path | None = None) -> Path | None:
     """The trunk's file in `folder` or in torch's hub cache; None where neither has it."""
-    for place in (folder, hub_folder()):
-        if place is not None and (path := Path(place) / TRUNKS[backbone].file).is_file():
-            return path
-    return None
+    return find_file(TRUNKS[backbone].file, folder)
 
 
 def remedy(backbone: str, folder: Path | None = None) -> str:
     """What to do where `find_weights` finds none: where it looked, and where the file is from."""
-    places = " or ".join(str(place) for place in (folder, hub_folder()) if place is not None)
-    return f"put it into {places} (it is {ORIGIN}{TRUNKS[backbone].file})"
+    return where_to_put(TRUNKS[backbone].file, ORIGIN, folder)
 
 
 @lru_cache(maxsize=4)
@@ -69,7 +63,7 @@ def load_lpips(backbone: str, path: Path) -> torch.nn.Module:
     """
     import lpips  # takes seconds: it imports scikit-image and scipy
 
-    _check_digest(backbone, path)
+    check_digest(path, ORIGIN)
     # On the meta device nothing is drawn at random: torch's generator stays where it is, and
     # VGG's 124 million parameters above the trunk never exist.
     with torch.device("meta"), warnings.catch_warnings():
@@ -90,17 +84,6 @@ def load_lpips(backbone: str, path: Path) -> torch.nn.Module:
     except Exception as error:
         raise WeightsError(f"{path}: holds no {TRUNKS[backbone].title} trunk: {error}") from None
     return net.requires_grad_(False).eval()
-
-
-def _check_digest(backbone: str, path: Path) -> None:
-    want = TRUNKS[backbone].digest
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(want):
-        raise WeightsError(
-            f"{path}: its SHA-256 begins with {found[:8]}, its name says {want}: it was cut short "
-            f"or is another file; get it again from {ORIGIN}{TRUNKS[backbone].file}"
-        )
 
 
 def lpips_distance(
