@@ -1,7 +1,7 @@
 """Evaluate one run directory: `per_image.npz`, `metrics.json` and its pictures."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,13 @@ class _Work:
     def generations(self, data: Result, training: np.ndarray) -> list[Generation]:
         """One for each sampler; `training`'s images are read where a sampler needs them."""
         how = self.run.config.evaluation
-        what = f"{self.what}, codes of the training split"
-        shown = batches(training, self.batch_size, self.device, what)
+        what = f"{self.what}, latents of the training split"
+
+        def again() -> Iterator[torch.Tensor]:
+            return (x for _, x in batches(training, self.batch_size, self.device, what))
+
         with torch.inference_mode():
-            samplers = self.latents.samplers(x for _, x in shown)
+            samplers = self.latents.samplers(again, how.samplers)
         return [
             generate(
                 self.meter(), sampler, data, how.samples, self.batch_size, how.pictures, self.what
