@@ -8,6 +8,7 @@ from study.errors import StudyError
 from study.kinds import read_config
 from study.overrides import apply_overrides
 from study.pythae_json import TRAINER_OF, check_section, is_variational, section_of
+from study.samplers import check_samplers
 from study.schema import ConvGrid, RunConfig, validate
 
 # Models that `engine.latent_noise` can be added to.
@@ -66,6 +67,7 @@ def parse_run(raw: dict[str, Any], file: Path) -> Run:
     trainer = check_section("trainer", config.trainer, f"{file}: trainer")
     _check_model(config, model, file)
     _check_engine(config, model, file)
+    check_samplers(model, config.evaluation.samplers, file)
     return Run(Path(file), config, model, trainer)
 
 

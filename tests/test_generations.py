@@ -97,7 +97,7 @@ def test_posterior_is_not_drawn_with_the_draw_of_the_sample(beta_vae: Path, data
     how = Evaluation(lpips=[])
     for seed in range(4):
         meter = Meter(latents_of(model), how, Perceptual(), seed)
-        (sampler,) = meter.latents.samplers([])
+        (sampler,) = meter.latents.samplers(lambda: iter(()))
         result = generate(meter, sampler, Result({}, {}, 1.0, 1.0), 400, 50, 1, "").result
         assert result.per_image["KL"].max() == 0
         unrelated = 784 * result.per_split["diversity"] ** 2 / 2

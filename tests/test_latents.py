@@ -1,5 +1,7 @@
 """Latents of each kind of model, and the samplers of a VQ-VAE."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from pythae.models import VAE, VQVAE, VAEConfig, VQVAEConfig
 
 from study.schema import ConvGrid, Mlp
 from train.latents import KINDS, latents_of
-from train.latents.base import POSTERIOR, SAMPLES, Latents, Noise, draw_codes
+from train.latents.base import POSTERIOR, SAMPLES, Latents, Noise
+from train.latents.draws import draw_codes
 from train.networks import build_networks
 
 SHAPE = (1, 28, 28)
@@ -78,10 +81,14 @@ def test_a_grid_code_is_the_nearest_vector_of_each_place() -> None:
             assert torch.equal(encoded.z[:, :, row, column], book[nearest])
 
 
+def two_batches() -> Iterator[torch.Tensor]:
+    return iter([some(40), some(30)])
+
+
 def drawn(model: VQVAE, key: str, count: int) -> torch.Tensor:
     """Codes that a sampler drew, found again by looking its latents up."""
     latents = latents_of(model)
-    samplers = {sampler.key: sampler for sampler in latents.samplers(iter([some(40), some(30)]))}
+    samplers = {sampler.key: sampler for sampler in latents.samplers(two_batches)}
     assert list(samplers) == ["uniform", "marginal"]
     z = samplers[key].draw(count)
     flat = z[:, :, None] if z.ndim == 2 else z.flatten(2).transpose(1, 2)
@@ -126,7 +133,7 @@ def test_marginal_of_a_flat_code_is_each_dimensions_own() -> None:
 def test_samplers_draw_the_same_in_any_portions(flat: bool) -> None:
     latents = latents_of(vqvae(flat))
     for whole, parts in zip(
-        latents.samplers([some(40), some(30)]), latents.samplers([some(40), some(30)]), strict=True
+        latents.samplers(two_batches), latents.samplers(two_batches), strict=True
     ):
         portions = torch.cat([parts.draw(n) for n in (1, 6, 3)])
         assert torch.equal(whole.draw(10), portions)
@@ -141,7 +148,7 @@ def test_codes_by_inverse_transform() -> None:
 @torch.no_grad()
 def test_prior_is_standard_normal_of_the_latents_shape() -> None:
     model = VAE(VAEConfig(input_dim=SHAPE, latent_dim=5)).eval()
-    (prior,) = latents_of(model).samplers(iter(()))
+    (prior,) = latents_of(model).samplers(lambda: iter(()))
     assert prior.key == "prior" and prior.title == "z ~ N(0, I)"
     assert torch.equal(prior.draw(3), Noise(0, SAMPLES).draw(3, 5))
     assert prior.draw(2).shape == (2, 5)

@@ -51,7 +51,7 @@ def images(count: int) -> torch.Tensor:
 
 def sampler_of(model: Any) -> Sampler:
     x = images(10)
-    return latents_of(model).samplers(iter([x]))[0]
+    return latents_of(model).samplers(lambda: iter([x]))[0]
 
 
 @pytest.mark.parametrize("kind", made_pythae.MODELS)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from train.latents.base import GaussianLatents, Latents, QuantisedLatents
+from train.latents.base import GaussianLatents, Latents
+from train.latents.codes import QuantisedLatents
 from train.latents.spaces import (
     AdversarialLatents,
     BallLatents,

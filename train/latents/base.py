@@ -5,7 +5,8 @@ metrics follow from what its `Encoded` holds (a `posterior`: KL, ELBO and the co
 `codes`: the codebook's).
 """
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,31 +14,26 @@ import numpy as np
 import torch
 
 from evaluate.metrics.kl import kl
+from study.samplers import check_samplers
+from train.latents.draws import AGGREGATE, COMPONENTS, POSTERIOR, SAMPLES, Noise, Sampler
+from train.latents.fitted import FITTED
 
-# What draws are for. Each has a stream of its own: were the draw from a sample's posterior the one
-# that the sample was made of, it would lead back to the sample.
-SAMPLES, COMPONENTS, POSTERIOR, IMPORTANCE = range(4)
+__all__ = [
+    "COMPONENTS",
+    "POSTERIOR",
+    "SAMPLES",
+    "Encoded",
+    "GaussianLatents",
+    "GaussianPosterior",
+    "Latents",
+    "Noise",
+    "Posterior",
+    "Sampler",
+    "Training",
+]
 
-
-class Noise:
-    """Random draws in image order, the same whatever the batch size or the device.
-
-    numpy's generator fills an array value after value, so ten draws of one image are the draws
-    of a batch of ten; torch's generators do not promise that. Streams of one seed (`SAMPLES` and
-    its like) are independent of each other, and so are the blocks of a stream.
-    """
-
-    def __init__(self, seed: int, stream: int, block: int = 0) -> None:
-        key = (stream, block) if block else (stream,)
-        self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-
-    def draw(self, *shape: int) -> torch.Tensor:
-        """float32 N(0, 1) of `shape`, images first."""
-        return torch.from_numpy(self.generator.standard_normal(shape, dtype=np.float32))
-
-    def uniform(self, *shape: int) -> np.ndarray:
-        """float64 of `shape` in [0, 1), images first."""
-        return self.generator.random(shape)
+# Each call gives a fresh pass over the training split in batches, on the model's device.
+Training = Callable[[], Iterable[torch.Tensor]]
 
 
 class Posterior(Protocol):
@@ -77,21 +73,13 @@ class Encoded:
     codes: torch.Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """A way to draw latents for generations; `draw(n)` gives the next n of one fixed sequence."""
-
-    key: str
-    title: str
-    definition: str
-    draw: Callable[[int], torch.Tensor]
-
-
 class Latents:
     """An autoencoder: the latent is the encoder's `embedding`, samples are drawn from N(0, I)."""
 
     # Size of the codebook; None where there is none.
     codebook: int | None = None
+    # Samplers where none are asked for: the sources'.
+    defaults: tuple[str, ...] = ("prior",)
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -108,23 +96,61 @@ class Latents:
         """Images B x C x H x W of B latents."""
         return self.model.decoder(z)["reconstruction"]
 
-    def samplers(self, training: Iterable[torch.Tensor]) -> list[Sampler]:
-        """The ways to draw latents; `training` gives the training split in batches, if asked.
+    def samplers(self, training: Training, asked: Sequence[str] | None = None) -> list[Sampler]:
+        """The ways to draw latents, in the order asked; None: the model's own.
 
         Their seed is fixed, so that all runs of one latent size are measured, and shown, on the
-        same draws whatever their own seed: what differs between them is the models'.
+        same draws whatever their own seed: what differs between them is the models'. What is fitted
+        is fitted to one pass over the training split, which is encoded only if it is needed.
+        StudyError where the model has no such sampler, RunFailed where a fit fails.
         """
+        check_samplers(self.model.model_config, asked, "the run")
+        asked = self.defaults if asked is None else asked
+        found = self._own(training, asked)
+        fitted = [key for key in asked if key in FITTED]
+        if fitted:
+            z, shape = self._aggregate(training)
+            for key in fitted:
+                found[key] = self._shaped(FITTED[key](z), shape)
+        return [found[key] for key in asked]
+
+    def aggregate(self, x: torch.Tensor, noise: Noise) -> torch.Tensor:
+        """One latent of each image as the aggregate posterior has them: a draw of q(z|x), the
+        embedding where there is no posterior."""
+        encoded = self.encode(x)
+        if encoded.posterior is None:
+            return encoded.z
+        return encoded.posterior.sample(noise.draw(*encoded.z.shape).to(x.device))
+
+    def _own(self, training: Training, asked: Sequence[str]) -> dict[str, Sampler]:
+        """Those of `asked` that are not fitted to latents; others beside them do no harm."""
+        return {"prior": self._prior()}
+
+    def _prior(self) -> Sampler:
         shape = self._embedding_shape()
         noise = Noise(0, SAMPLES)
-        return [
-            Sampler(
-                "prior",
-                "z ~ N(0, I)",
-                "z drawn from the standard normal, the same draws for all models of one latent "
-                "size",
-                lambda count: noise.draw(count, *shape).to(self.device),
-            )
-        ]
+        return Sampler(
+            "prior",
+            "z ~ N(0, I)",
+            "z drawn from the standard normal, the same draws for all models of one latent size",
+            lambda count: noise.draw(count, *shape).to(self.device),
+        )
+
+    @torch.no_grad()
+    def _aggregate(self, training: Training) -> tuple[np.ndarray, tuple[int, ...]]:
+        """float32 N x D of the training split, and the shape that the model gives one of them."""
+        noise = Noise(0, AGGREGATE)
+        parts = [self.aggregate(x, noise).float().cpu().numpy() for x in training()]
+        z = np.concatenate(parts)
+        return z.reshape(len(z), -1), z.shape[1:]
+
+    def _shaped(self, sampler: Sampler, shape: tuple[int, ...]) -> Sampler:
+        """A sampler of flat latents as one of the model's, on its device."""
+
+        def draw(count: int) -> torch.Tensor:
+            return sampler.draw(count).reshape(count, *shape).to(self.device)
+
+        return dataclasses.replace(sampler, draw=draw)
 
     def _embedding_shape(self) -> tuple[int, ...]:
         """Shape of one image's embedding."""
@@ -139,101 +165,3 @@ class GaussianLatents(Latents):
         output = self.model.encoder(x)
         mean = output["embedding"]
         return Encoded(mean, GaussianPosterior(mean, output["log_covariance"]))
-
-
-class QuantisedLatents(Latents):
-    """VQ-VAE: `z` is made of codebook entries; there is no posterior, KL or ELBO.
-
-    Pythae reads an embedding of shape D as D positions of one scalar each, and one of shape
-    D x g x g as g x g positions of D numbers; one codebook serves all positions.
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
-        self.codebook = len(self._book)
-
-    @property
-    def _book(self) -> torch.Tensor:
-        """The codebook, K x numbers per code."""
-        entries = self.model.quantizer.embeddings
-        return entries.weight if isinstance(entries, torch.nn.Embedding) else entries
-
-    def encode(self, x: torch.Tensor) -> Encoded:
-        embedding = self.model.encoder(x)["embedding"]
-        shape = tuple(embedding.shape[1:])
-        if len(shape) == 1:
-            embedding = embedding.reshape(len(x), 1, 1, -1)
-        # Channels last, as Pythae's quantizers want it.
-        indices = self.model.quantizer(embedding.permute(0, 2, 3, 1))["quantized_indices"]
-        codes = indices.flatten(1)
-        return Encoded(self.look_up(codes, shape), codes=codes)
-
-    def look_up(self, codes: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        """Codes, B x positions, as B latents of `shape`."""
-        entries = self._book[codes]
-        if len(shape) == 1:
-            return entries.flatten(1)
-        return entries.transpose(1, 2).reshape(len(codes), *shape)
-
-    def samplers(self, training: Iterable[torch.Tensor]) -> list[Sampler]:
-        """Codes drawn uniformly, and from their marginal over the training split.
-
-        Each position is drawn on its own. A grid's positions share one marginal, pooled over
-        them: they are places of an image. A flat code's have one each: they are different latent
-        dimensions, whose mixture would be nobody's distribution.
-        """
-        shape = self._embedding_shape()
-        counts = self._count(training, flat=len(shape) == 1)
-        uniform = torch.ones_like(counts)
-        own = "that position's" if len(shape) == 1 else "all positions'"
-        return [
-            self._sampler(
-                "uniform",
-                "codes drawn uniformly",
-                "the code of each position drawn uniformly from the codebook",
-                uniform,
-                shape,
-            ),
-            self._sampler(
-                "marginal",
-                "codes drawn from their empirical marginal",
-                f"the code of each position drawn on its own by {own} frequencies over the "
-                f"training split",
-                counts,
-                shape,
-            ),
-        ]
-
-    def _count(self, training: Iterable[torch.Tensor], flat: bool) -> torch.Tensor:
-        """How often each code is used: positions x K for flat codes, 1 x K for a grid."""
-        counts = None
-        for x in training:
-            codes = self.encode(x).codes.cpu()
-            rows = codes.T if flat else codes.reshape(1, -1)
-            found = torch.stack([torch.bincount(row, minlength=self.codebook) for row in rows])
-            counts = found if counts is None else counts + found
-        return counts
-
-    def _sampler(
-        self, key: str, title: str, definition: str, counts: torch.Tensor, shape: tuple[int, ...]
-    ) -> Sampler:
-        noise = Noise(0, SAMPLES)
-        cumulative = counts.cumsum(1).numpy()
-        positions = shape[0] if len(shape) == 1 else shape[1] * shape[2]
-        per_row = positions // len(cumulative)
-
-        def draw(count: int) -> torch.Tensor:
-            u = noise.uniform(count, positions)
-            rows = u.reshape(count, len(cumulative), per_row)
-            codes = [draw_codes(rows[:, i], row) for i, row in enumerate(cumulative)]
-            codes = torch.from_numpy(np.stack(codes, 1).reshape(count, positions))
-            return self.look_up(codes.to(self.device), shape)
-
-        return Sampler(key, title, definition, draw)
-
-
-def draw_codes(u: np.ndarray, cumulative: np.ndarray) -> np.ndarray:
-    """Codes by inverse transform: u in [0, 1), any shape, and the K cumulative counts."""
-    total = float(cumulative[-1])
-    # Rounding may take the largest u to the total itself, where no code is.
-    return np.searchsorted(cumulative, np.minimum(u * total, np.nextafter(total, 0)), side="right")

@@ -5,13 +5,20 @@ here, and so no KL and no ELBO. Each is drawn from its own prior.
 """
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import torch
 from pythae.models import VAE_IAF
 
-from train.latents.base import COMPONENTS, Encoded, GaussianLatents, Latents, Noise, Sampler
+from train.latents.base import (
+    COMPONENTS,
+    Encoded,
+    GaussianLatents,
+    GaussianPosterior,
+    Latents,
+    Noise,
+    Sampler,
+)
 
 
 class AdversarialLatents(GaussianLatents):
@@ -32,12 +39,25 @@ class FlowLatents(Latents):
     """
 
     def encode(self, x: torch.Tensor) -> Encoded:
-        z = self.model.encoder(x)["embedding"]
+        return Encoded(self._flow(self.model.encoder(x)["embedding"]))
+
+    def aggregate(self, x: torch.Tensor, noise: Noise) -> torch.Tensor:
+        """A draw of the base Gaussian, taken through the flow."""
+        return self._flow(_draw_base(self.model.encoder(x), noise))
+
+    def _flow(self, z: torch.Tensor) -> torch.Tensor:
         if isinstance(self.model, VAE_IAF):
-            return Encoded(self.model.iaf_flow.inverse(z)["out"])
+            return self.model.iaf_flow.inverse(z)["out"]
         for layer in self.model.net:
             z = layer(z)["out"]
-        return Encoded(z)
+        return z
+
+
+def _draw_base(output: dict[str, torch.Tensor], noise: Noise) -> torch.Tensor:
+    """One draw for each image of the Gaussian that an encoder gives."""
+    mean = output["embedding"]
+    q = GaussianPosterior(mean, output["log_covariance"])
+    return q.sample(noise.draw(*mean.shape).to(mean.device))
 
 
 class SphereLatents(Latents):
@@ -46,17 +66,15 @@ class SphereLatents(Latents):
     def encode(self, x: torch.Tensor) -> Encoded:
         return Encoded(_direction(self.model.encoder(x)["embedding"]))
 
-    def samplers(self, training: Iterable[torch.Tensor]) -> list[Sampler]:
-        (normal,) = super().samplers(training)
-        return [
-            Sampler(
-                "prior",
-                "z uniform on the sphere",
-                "z drawn uniformly from the unit sphere, the model's prior; the same draws for all "
-                "models of one latent size",
-                lambda count: _direction(normal.draw(count)),
-            )
-        ]
+    def _prior(self) -> Sampler:
+        normal = super()._prior()
+        return Sampler(
+            "prior",
+            "z uniform on the sphere",
+            "z drawn uniformly from the unit sphere, the model's prior; the same draws for all "
+            "models of one latent size",
+            lambda count: _direction(normal.draw(count)),
+        )
 
 
 def _direction(vectors: torch.Tensor) -> torch.Tensor:
@@ -69,9 +87,9 @@ class BallLatents(Latents):
     Nothing in Pythae's model keeps that inside the Poincare ball, not in training either.
     """
 
-    def samplers(self, training: Iterable[torch.Tensor]) -> list[Sampler]:
+    def _prior(self) -> Sampler:
         """The model's prior, which lies around the origin: a direction and a hyperbolic radius."""
-        (normal,) = super().samplers(training)
+        normal = super()._prior()
         config = self.model.model_config
         # Pythae names it log-variance and takes its exponential for the standard deviation.
         scale = float(self.model._pz_logvar.exp())
@@ -90,15 +108,13 @@ class BallLatents(Latents):
             return self.model.latent_manifold.expmap0(vectors / 2)
 
         name = config.prior_distribution.replace("_", " ")
-        return [
-            Sampler(
-                "prior",
-                f"z ~ {name}",
-                f"z drawn from the model's prior, the {name} of scale {scale:g} at the origin of "
-                f"the Poincare ball",
-                draw,
-            )
-        ]
+        return Sampler(
+            "prior",
+            f"z ~ {name}",
+            f"z drawn from the model's prior, the {name} of scale {scale:g} at the origin of "
+            f"the Poincare ball",
+            draw,
+        )
 
 
 def riemannian_radius(u: np.ndarray, dim: int, curvature: float, scale: float) -> np.ndarray:
@@ -119,9 +135,12 @@ def riemannian_radius(u: np.ndarray, dim: int, curvature: float, scale: float) -
 class VampLatents(Latents):
     """VAMP: `z` is the posterior's mean, the prior a mixture of the pseudo-inputs' posteriors."""
 
+    def aggregate(self, x: torch.Tensor, noise: Noise) -> torch.Tensor:
+        return _draw_base(self.model.encoder(x), noise)
+
     @torch.no_grad()
-    def samplers(self, training: Iterable[torch.Tensor]) -> list[Sampler]:
-        (normal,) = super().samplers(training)
+    def _prior(self) -> Sampler:
+        normal = super()._prior()
         model = self.model
         shape = (model.number_components, *model.model_config.input_dim)
         pseudo_inputs = model.pseudo_inputs(model.idle_input.to(self.device)).reshape(shape)
@@ -134,12 +153,10 @@ class VampLatents(Latents):
             at = torch.from_numpy(component).to(self.device)
             return mean[at] + std[at] * normal.draw(count)
 
-        return [
-            Sampler(
-                "prior",
-                "z ~ VampPrior",
-                f"z drawn from the model's prior, the mixture of the posteriors of its "
-                f"{len(mean)} pseudo-inputs, as its loss has it",
-                draw,
-            )
-        ]
+        return Sampler(
+            "prior",
+            "z ~ VampPrior",
+            f"z drawn from the model's prior, the mixture of the posteriors of its "
+            f"{len(mean)} pseudo-inputs, as its loss has it",
+            draw,
+        )
