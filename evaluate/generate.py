@@ -101,20 +101,31 @@ class _Block:
         self.meter.begin(number)
         self.values, self.spread = Values(), Diversity()
         size = self.asked.batch_size
-        for start in range(block.start, block.stop, size):
-            self._batch(start, min(size, block.stop - start))
+        starts = range(block.start, block.stop, size)
+        # Together, since what they are compared with is read from end to end each time.
+        drawn = torch.cat([self._batch(at, min(size, block.stop - at)) for at in starts])
+        self._compare(block.start, drawn)
         return self.values.whole() | {f"spread.{k}": v for k, v in self.spread.state().items()}
 
-    def _batch(self, start: int, count: int) -> None:
-        meter, asked = self.meter, self.asked
-        s = meter.latents.decode(self.sampler.draw(count))
+    def _batch(self, start: int, count: int) -> torch.Tensor:
+        s = self.meter.latents.decode(self.sampler.draw(count))
         where = f"{self.what}, samples ({self.sampler.title})"
         named(where, start, count, lambda: refuse_unless_finite("a sample", s))
+        if (room := self.asked.count - start) > 0:
+            self._measure(where, start, s[:room])
+        self.bar.update(count)
+        return s
+
+    def _compare(self, start: int, s: torch.Tensor) -> None:
+        asked = self.asked
         if asked.near.finite is not None:
             self.values.add(asked.near.finite.nearest(s))
         if (room := asked.count - start) > 0:
-            self._measure(where, start, s[:room])
-        self.bar.update(count)
+            near = asked.near.distances(s[:room])
+            index = near.pop("nearest")
+            self.values.add(near)
+            if (shown := asked.pictures - start) > 0:
+                self.values.add({"near": asked.near.training[index[:shown]]})
 
     def _measure(self, where: str, start: int, s: torch.Tensor) -> None:
         meter, asked = self.meter, self.asked
@@ -122,9 +133,6 @@ class _Block:
         self.values.add({f"value.{key}": value for key, value in measured.values.items()})
         if asked.data.sharpness:
             self.values.add({"value.sharpness": sharpness(s) / asked.data.sharpness})
-        near = asked.near.distances(s)
-        index = near.pop("nearest")
-        self.values.add(near)
         for word, features in meter.features.items():
             self.values.add({f"features.{word}": features.extract(s).cpu().numpy()})
         self.spread.add(s)
@@ -132,7 +140,6 @@ class _Block:
             shown = {
                 "shown": to_bytes(s[:room]),
                 "again": to_bytes(measured.x_hat[:room]),
-                "near": asked.near.training[index[:room]],
             }
             self.values.add(shown)
 
@@ -170,7 +177,7 @@ class _Total:
         if finite is not None:
             distance, index = arrays["valid.distance"], arrays["valid.index"]
             result.per_image["NN valid"] = distance[: finite.how.distance_samples]
-            result.per_split |= finite.numbers(distance, index)
+            result.per_split |= finite.numbers(torch.from_numpy(distance), torch.from_numpy(index))
         pictures = (arrays[key] for key in ("shown", "again", "near"))
         return Generation(sampler, self.asked.count, result, missing, *pictures)
 

@@ -5,12 +5,11 @@ import torch
 from evaluate.metrics.elbo import bernoulli_log_likelihood, gaussian_log_likelihood
 from evaluate.metrics.nll import LogMeanExp, log_normal, log_standard_normal
 from study.schema import GaussianLikelihood, Likelihood
-from train.latents.base import GaussianPosterior, Latents, Noise
+from train.latents.base import GaussianPosterior, Latents
+from train.latents.draws import Noise
 
 
-def log_likelihood(
-    likelihood: Likelihood, x: torch.Tensor, x_hat: torch.Tensor
-) -> torch.Tensor:
+def log_likelihood(likelihood: Likelihood, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
     """log p(x|z) in nats, B values, x̂ the decoder's output for z."""
     if isinstance(likelihood, GaussianLikelihood):
         return gaussian_log_likelihood(x, x_hat, likelihood.sigma)

@@ -20,12 +20,13 @@ from evaluate.partial import Partial, blocks
 from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
 from evaluate.sets import FeatureSet
-from evaluate.split import encoded_numbers
+from evaluate.split import encoded_numbers, reconstruction_bits
 from study.errors import RunFailed
 from study.progress import progress
 from study.schema import Evaluation, GaussianLikelihood
 from train.dataset import to_unit
-from train.latents.base import IMPORTANCE, POSTERIOR, Encoded, GaussianPosterior, Latents, Noise
+from train.latents.base import Encoded, GaussianPosterior, Latents
+from train.latents.draws import IMPORTANCE, POSTERIOR, Noise
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ class Meter:
         self.noise = Noise(self.seed, POSTERIOR, block)
         self.importance = Noise(self.seed, IMPORTANCE, block)
 
-    def measure(self, x: torch.Tensor, nll: bool = False) -> Measured:
-        """Every metric that is defined for the model; RunFailed if one is not finite."""
+    def measure(self, x: torch.Tensor, data: bool = False) -> Measured:
+        """Every metric that is defined for the model; RunFailed if one is not finite.
+
+        `data`: whether these are images of the data, and not samples.
+        """
         encoded = self.latents.encode(x)
         x_hat = self.latents.decode(encoded.z)
         refuse_unless_finite("a reconstruction", x_hat)
@@ -73,20 +77,25 @@ class Meter:
         if encoded.posterior is not None:
             bound, sampled = self._from_posterior(x, encoded)
             values |= bound
-            if nll and self.how.nll_samples and isinstance(encoded.posterior, GaussianPosterior):
-                values["NLL"] = negative_log_likelihood(
-                    self.latents,
-                    x,
-                    encoded.posterior,
-                    self.how.likelihood,
-                    self.how.nll_samples,
-                    self.importance,
-                )
+        if data:
+            values |= self._of_data(x, encoded, values["BCE"])
         for key, distance in self.lpips.distances.items():
             values[key] = distance(x, sampled if key == AS_PUBLISHED["LPIPS"] else x_hat)
         for key, value in values.items():
             refuse_unless_finite(key, value)
         return Measured(values, x_hat, encoded)
+
+    def _of_data(
+        self, x: torch.Tensor, encoded: Encoded, bce: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The metrics that a sample and its reconstruction have not got."""
+        q, how, values = encoded.posterior, self.how, {}
+        if how.nll_samples and isinstance(q, GaussianPosterior):
+            draws = how.nll_samples, self.importance
+            values["NLL"] = negative_log_likelihood(self.latents, x, q, how.likelihood, *draws)
+        if how.finite:
+            values |= reconstruction_bits(bce, x[0].numel())
+        return values
 
     def _from_posterior(
         self, x: torch.Tensor, encoded: Encoded
@@ -212,10 +221,11 @@ def _measure_block(
     shown = images[block.start : block.stop]
     for start, x in batches(shown, batch_size, meter.latents.device):
         at = block.start + start
-        measured = named(what, at, len(x), lambda x=x: meter.measure(x, nll=True))
+        measured = named(what, at, len(x), lambda x=x: meter.measure(x, data=True))
         values.add({f"value.{key}": value for key, value in measured.values.items()})
         values.add({"sharpness": sharpness(x)})
-        values.add({f"features.{w}": f.extract(x).cpu().numpy() for w, f in meter.features.items()})
+        for word, features in meter.features.items():
+            values.add({f"features.{word}": features.extract(x).cpu().numpy()})
         spread.add(x)
         if counts is not None:
             found = measured.encoded.codes.flatten().cpu()
@@ -260,7 +270,7 @@ class _Total:
         if (codes := arrays.get("codes")) is not None:
             self.counts = codes if self.counts is None else self.counts + codes
         for word, features in part(arrays, "features.").items():
-            self.features[word].add(features)
+            self.features[word].add(torch.from_numpy(features))
         self.posterior = self.posterior or "posterior" in arrays
 
     def result(self) -> Result:

@@ -61,10 +61,11 @@ class ValidImages:
         return sum(len(images) for images in self.splits)
 
     @cached_property
-    def which(self) -> np.ndarray:
+    def which(self) -> torch.Tensor:
         """For each configuration the number of its image among the distinct ones."""
         flat = np.concatenate([images.reshape(len(images), -1) for images in self.splits])
-        return np.unique(flat, axis=0, return_inverse=True)[1].ravel()
+        numbers = np.unique(flat, axis=0, return_inverse=True)[1]
+        return torch.from_numpy(numbers.astype(np.int64).ravel())
 
     @property
     def count(self) -> int:
@@ -83,7 +84,7 @@ class ValidImages:
         distance, index = nearest(samples.flatten(1), blocks)
         return {"valid.distance": distance.cpu().numpy(), "valid.index": index.cpu().numpy()}
 
-    def numbers(self, distance: np.ndarray, index: np.ndarray) -> dict[str, float]:
+    def numbers(self, distance: torch.Tensor, index: torch.Tensor) -> dict[str, float]:
         """coverage@t and D_KL by key, as defined and as published."""
         how = self.how
         reached, near = index[: how.samples], distance[: how.samples]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
+import torch
 
 from evaluate.metric import feature_key
 from evaluate.metrics.fid import Moments, TooFewSamples, frechet_distance
@@ -20,10 +20,10 @@ class FeatureSet:
 
     most: int
     moments: Moments = field(default_factory=Moments)
-    parts: list[np.ndarray] = field(default_factory=list)
+    parts: list[torch.Tensor] = field(default_factory=list)
     kept: int = 0
 
-    def add(self, features: np.ndarray) -> None:
+    def add(self, features: torch.Tensor) -> None:
         """B x d."""
         self.moments.add(features)
         if room := self.most - self.kept:
@@ -31,9 +31,9 @@ class FeatureSet:
             self.kept += len(self.parts[-1])
 
     @property
-    def features(self) -> np.ndarray:
+    def features(self) -> torch.Tensor:
         """The first `most`, N x d."""
-        return np.concatenate(self.parts)
+        return torch.cat(self.parts)
 
 
 def compare(

@@ -1,4 +1,6 @@
-"""Numbers of a whole split that follow from how it was encoded."""
+"""Numbers of a split that follow from others, or from how it was encoded."""
+
+import math
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from evaluate.metrics.information import information_rate, information_rate_as_p
 
 def encoded_numbers(
     counts: np.ndarray | None,
-    variances: np.ndarray | None,
+    variances: torch.Tensor | None,
     posterior: bool,
     latent_noise: float | None,
 ) -> dict[str, float]:
@@ -34,3 +36,14 @@ def encoded_numbers(
         numbers[key] = information_rate(variances, latent_noise)
         numbers[as_published(key)] = information_rate_as_published(variances, latent_noise)
     return numbers
+
+
+# The course report's sum goes over batches of so many images.
+_BATCH = 100
+
+
+def reconstruction_bits(bce: torch.Tensor, dimensions: int) -> dict[str, torch.Tensor]:
+    """Of B cross-entropies in nats per pixel and channel those of an image in bits, by key."""
+    bits = bce * (dimensions / math.log(2))
+    key = "reconstruction bits"
+    return {key: bits, as_published(key): _BATCH * bits}
