@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluate.tables import SAMPLERS, NotMeasured, Table, TableCell
+from evaluate.rows import SAMPLERS
+from evaluate.tables import NotMeasured, Table, TableCell
 
 UNDEFINED = "–"
 MISSING = ""

@@ -1,26 +1,44 @@
 """`results/<study>/runs.json`: what every run of a study gave, gathered from run directories.
 
-Tables are made from this file alone, so that the committed ones can be made again without the
-runs.
+Tables and verdicts are made from this file alone, so that the committed ones can be made again
+without the runs.
 """
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from evaluate.comparisons import compare
+from evaluate.statistics import bootstrap_interval
 from study.datasets import Dataset
+from study.errors import StudyError
 from study.expansion import Cell, Study
 from study.jsonfile import read_json_object
+from study.npz import member_names, open_array
 from study.rundir import RunDirectory
 from train.run import run_identity
 
-FORMAT = 1
+FORMAT = 2
+# Where a study's reference rows are measured, among its runs; and what each is called there.
+REFERENCES = "references"
+REFERENCE_FILE = "reference.json"
+# What of a split's entry in metrics.json a cell takes over.
+_KEPT = ("images", "reconstruction", "metrics", "mean_image_mse", "missing", "generations")
+# What a metric of a run has of its own; all else is said of it once, at the top of the file.
+_OWN = ("mean", "sd", "interval")
 
 
 def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str, Any]:
     """The study's record; a run that is missing or not evaluated has `metrics: null`.
 
     A run directory that holds another run than the study's (another config, other data) counts as
-    missing: a table never shows numbers under a command that did not make them.
+    missing: a table never shows numbers under a command that did not make them. Each metric of a
+    run has the `interval` of its mean over images (95 %, bootstrap; None where it is one number of
+    the split). `references` are the reference rows that were measured, `comparisons` which rows
+    can be told from the best.
     """
     rows = []
     for name, cells in study.rows().items():
@@ -29,7 +47,7 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
             for cell in cells
         ]
         rows.append({"name": name, "label": cells[0].label, "cells": gathered})
-    return {
+    record = {
         "format": FORMAT,
         "study": study.name,
         "title": study.config.title,
@@ -40,7 +58,14 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
         "split": study.split,
         "tables": [table.model_dump() for table in study.config.tables],
         "rows": rows,
+        "references": _references(runs / study.name / REFERENCES, dataset, study.split),
     }
+    per_image = {
+        (cell.name, cell.seed): study.run_directory(runs, cell).per_image
+        for cells in study.rows().values()
+        for cell in cells
+    }
+    return record | {"comparisons": compare(record, per_image)}
 
 
 def _gather_cell(
@@ -60,9 +85,99 @@ def _gather_cell(
     if directory.finished.is_file():
         gathered["training_seconds"] = read_json_object(directory.finished)["seconds"]
     if directory.trained and directory.evaluated(split):
-        entry = directory.measured_splits()[split]
-        gathered["evaluation_code"] = entry["code"]
-        kept = ("images", "reconstruction", "metrics", "mean_image_mse", "missing", "generations")
-        for key in kept:
-            gathered[key] = entry[key]
+        gathered |= _measured(directory, split)
     return gathered
+
+
+def _measured(directory: RunDirectory, split: str) -> dict[str, Any]:
+    """What was measured of one run or reference row, with the intervals of its means."""
+    entry = directory.measured_splits()[split]
+    _add_intervals(entry["metrics"], directory.per_image, f"{split}.")
+    for sampler, made in (entry.get("generations") or {}).items():
+        prefix = f"{split}.generations.{sampler}."
+        _add_intervals(made["metrics"], directory.per_image, prefix)
+    kept = {key: entry.get(key) for key in _KEPT}
+    return {"evaluation_code": entry.get("code")} | kept
+
+
+def _add_intervals(metrics: dict[str, dict[str, Any]], per_image: Path, prefix: str) -> None:
+    there = member_names(per_image) if per_image.is_file() else []
+    keys = [k for k, about in metrics.items() if about["over"] == "images" and prefix + k in there]
+    values = {key: np.asarray(open_array(per_image, prefix + key), np.float64) for key in keys}
+    for about in metrics.values():
+        about["interval"] = None
+    # All metrics of as many images at once: drawing the images is most of the work.
+    for count in {len(of) for of in values.values()}:
+        together = [key for key in keys if len(values[key]) == count]
+        ends = bootstrap_interval(np.stack([values[key] for key in together], axis=1))
+        for key, low, high in zip(together, *ends, strict=True):
+            metrics[key]["interval"] = [float(f"{low:.6g}"), float(f"{high:.6g}")]
+
+
+def _references(folder: Path, dataset: Dataset, split: str) -> list[dict[str, Any]]:
+    """The reference rows measured on these data and this split, in their order.
+
+    Each is a folder with `reference.json` (`name`, `label`, `order`) beside what a run has.
+    """
+    found = []
+    for file in sorted(folder.glob(f"*/{REFERENCE_FILE}")):
+        about, directory = read_json_object(file), RunDirectory(file.parent)
+        entry = directory.measured_splits().get(split)
+        if entry is None or entry.get("data_sha256") != dataset.hashes()[split]:
+            continue
+        lacking = [key for key in ("name", "label", "order") if key not in about]
+        if lacking:
+            raise StudyError(
+                f"{file}: no '{lacking[0]}' in it; it has {', '.join(about) or 'none'}"
+            )
+        cell = {"seed": None} | _measured(directory, split)
+        row = {"name": about["name"], "label": about["label"], "cells": [cell]}
+        found.append((about["order"], about["name"], row))
+    return [row for *_, row in sorted(found, key=lambda made: made[:2])]
+
+
+def deflate(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as `runs.json` holds it: what is said of a metric stands once, under `metrics`,
+    and where it was measured its place there (`about`), mean, sd and interval."""
+    said: dict[str, int] = {}
+    # A copy, all the way down.
+    made = json.loads(json.dumps(record))
+    for metrics in _all_metrics(made):
+        for key, about in metrics.items():
+            own = {name: about.pop(name) for name in _OWN if name in about}
+            place = said.setdefault(json.dumps(about), len(said))
+            metrics[key] = {"about": place} | own
+    return made | {"metrics": [json.loads(text) for text in said]}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A study's `runs.json` as `gather` made it; StudyError where it is none."""
+    record = read_json_object(path)
+    if record.get("format") == 1:
+        return record
+    if record.get("format") != FORMAT:
+        raise StudyError(
+            f"{path}: format {record.get('format')!r}, this version reads {FORMAT}; "
+            "python reproduce.py STUDY writes it anew"
+        )
+    try:
+        known = record.pop("metrics")
+        for metrics in _all_metrics(record):
+            for key, own in metrics.items():
+                place = own.pop("about")
+                if not 0 <= place < len(known):
+                    raise IndexError(place)
+                metrics[key] = known[place] | own
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise StudyError(f"{path}: not a study's record: {type(error).__name__} {error}") from None
+    return record
+
+
+def _all_metrics(record: dict[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
+    """The metrics of each cell and of each of its samplers, to be changed in place."""
+    for row in [*record["rows"], *record["references"]]:
+        for cell in row["cells"]:
+            if cell["metrics"] is not None:
+                yield cell["metrics"]
+            for made in (cell.get("generations") or {}).values():
+                yield made["metrics"]

@@ -1,8 +1,8 @@
-"""Tables of a study, from its `runs.json` alone: rows are models, columns metrics.
+"""Tables of a study, from its record alone: rows are models, columns metrics.
 
-A cell is the mean over seeds and, with several, ± their sample standard deviation. A metric that
-a model does not define is a dash; a run that is missing, or a metric that was not measured,
-is an empty cell. None of them is ever a zero.
+A cell is the mean over seeds and, with several, ± their sample standard deviation; with one, the
+bootstrap interval over images. A metric that a model does not define is a dash; a run that is
+missing, or a metric that was not measured, is an empty cell. None of them is ever a zero.
 """
 
 import math
@@ -11,25 +11,33 @@ from typing import Any
 
 import pandas as pd
 
+from evaluate.comparisons import ALPHA, WELCH, find
 from evaluate.metric import Metric
 from evaluate.registry import GENERATION_KEYS, KEYS
+from evaluate.rows import Measured, columns, generated, reconstructed
 from study.errors import StudyError
 from study.pythae_json import suggest
-
-# How a row is called after its sampler, where its model has several; else the sampler's title.
-SAMPLERS = {
-    "prior": "N(0, I)",
-    "uniform": "uniform codes",
-    "marginal": "codes of the empirical marginal",
-}
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """Mean and sample standard deviation over seeds (None with one seed)."""
+    """Mean and sample standard deviation over seeds (None with one seed).
+
+    `interval` is the 95 % bootstrap interval over images of a row of one seed (None: one number of
+    the split), `p` that of the row against the column's best (None: not compared), `best` whether
+    it is the best of a column that was compared.
+    """
 
     mean: float
     sd: float | None
+    interval: tuple[float, float] | None = None
+    best: bool = False
+    p: float | None = None
+
+    @property
+    def as_good(self) -> bool:
+        """Whether it is not the best and cannot be told from it."""
+        return not self.best and self.p is not None and self.p >= ALPHA
 
 
 @dataclass(frozen=True)
@@ -51,10 +59,14 @@ class TableRow:
     expected: int
     cells: list[TableCell | NotMeasured | None]
     sampler: str | None = None
+    # A floor or a ceiling (PCA, the mean image), which has no seed.
+    reference: bool = False
 
     @property
     def seeds(self) -> str:
-        """`3`, or `2 of 3` where runs are missing."""
+        """`3`, or `2 of 3` where runs are missing; a dash for a reference."""
+        if self.reference:
+            return "–"
         same = self.found == self.expected
         return str(self.found) if same else f"{self.found} of {self.expected}"
 
@@ -78,6 +90,10 @@ class Table:
     sampling: tuple[str, ...] = ()
     # Of which z reconstructions are, as evaluation says it; older records do not.
     reconstruction: str | None = None
+    # Rows that stand below the models and are compared with nothing.
+    references: tuple[TableRow, ...] = ()
+    # Titles of the columns whose best was tested over seeds alone: numbers of a whole split.
+    over_seeds: tuple[str, ...] = ()
 
 
 def check_tables(tables: list[Any], where: str) -> None:
@@ -97,101 +113,68 @@ def check_tables(tables: list[Any], where: str) -> None:
                 )
 
 
-def sampler_label(label: str, sampler: str, titles: dict[str, str]) -> str:
-    """How a model's row is called in a table or figure of generations.
-
-    `titles` says how each of its samplers draws: of a model with one, the label says it all.
-    """
-    return f"{label}, {SAMPLERS.get(sampler, titles[sampler])}" if len(titles) > 1 else label
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One row to be: for each seed what holds its `metrics`, None where it is missing."""
-
-    label: str
-    sampler: str | None
-    entries: list[dict[str, Any] | None]
-
-
-def _reconstructed(record: dict[str, Any]) -> list[_Measured]:
-    return [
-        _Measured(row["label"], None, [c if c["metrics"] is not None else None for c in cells])
-        for row in record["rows"]
-        for cells in [row["cells"]]
-    ]
-
-
-def _generated(record: dict[str, Any]) -> list[_Measured]:
-    """A row for each sampler of a model, named after it where the model has several."""
-    rows = []
-    for row in record["rows"]:
-        by_seed = [cell.get("generations") or {} for cell in row["cells"]]
-        titles = {key: entry["title"] for seed in by_seed for key, entry in seed.items()}
-        for key in titles:
-            entries = [seed.get(key) for seed in by_seed]
-            rows.append(_Measured(sampler_label(row["label"], key, titles), key, entries))
-        if not titles:
-            rows.append(_Measured(row["label"], None, [None] * len(by_seed)))
-    return rows
-
-
-def _columns(rows: list[_Measured], keys: list[str]) -> list[Metric]:
-    """The metrics in order; one of two settings in one study (an ELBO, say) is two columns.
-
-    One that was wanted and could be measured nowhere is a column without a definition.
-    """
-    columns: list[Metric] = []
-    for key in keys:
-        made: list[Metric] = []
-        found = [entry for row in rows for entry in row.entries if entry]
-        for entry in found:
-            if about := entry["metrics"].get(key):
-                about = {k: v for k, v in about.items() if k not in ("mean", "sd")}
-                column = Metric(key=key, **about)
-                if column not in made:
-                    made.append(column)
-        if not made and any(key in (entry.get("missing") or {}) for entry in found):
-            made = [Metric(key, key, None, "", "")]
-        columns += made
-    return columns
-
-
-def _cell(row: _Measured, column: Metric) -> TableCell | NotMeasured | None:
-    means, reasons = [], []
-    for entry in filter(None, row.entries):
-        about = entry["metrics"].get(column.key)
-        if about and (about["title"], about["settings"]) == (column.title, column.settings):
-            means.append(about["mean"])
-        elif not about and column.key in (entry.get("missing") or {}):
-            reasons.append(entry["missing"][column.key])
-        elif about:
-            reasons.append(f"{about['title']} was asked for")
-    if reasons:
+def _cell(row: Measured, column: Metric) -> TableCell | NotMeasured | None:
+    found, reason = row.of(column)
+    if reason is not None:
         # Nor a mean over some of the seeds that the row counts.
-        return NotMeasured(reasons[0])
-    if not means:
+        return NotMeasured(reason)
+    if not found:
         return None
-    series = pd.Series(means, dtype="float64")
-    return TableCell(float(series.mean()), float(series.std(ddof=1)) if len(means) > 1 else None)
+    series = pd.Series([about["mean"] for about in found.values()], dtype="float64")
+    if len(series) > 1:
+        return TableCell(float(series.mean()), float(series.std(ddof=1)))
+    interval = next(iter(found.values())).get("interval")
+    return TableCell(float(series[0]), None, tuple(interval) if interval else None)
+
+
+def _row(row: Measured, own: list[Metric], reference: bool = False) -> TableRow:
+    found = sum(entry is not None for entry in row.entries)
+    cells = [_cell(row, column) for column in own]
+    return TableRow(row.label, found, len(row.entries), cells, row.sampler, reference)
+
+
+def _marked(
+    rows: list[TableRow], measured_rows: list[Measured], number: int, made: dict[str, Any]
+) -> None:
+    """Write into a column's cells which is best and how far the others can be told from it."""
+    found = dict(zip((row.key for row in measured_rows), rows, strict=True))
+    best = found[made["best"]].cells[number] if made["best"] in found else None
+    if not isinstance(best, TableCell):
+        return
+    for key, row in found.items():
+        cell = row.cells[number]
+        if isinstance(cell, TableCell):
+            same = key == made["best"] or (key in made["p"] and cell.mean == best.mean)
+            p = 1.0 if key == made["best"] else made["p"].get(key)
+            row.cells[number] = replace(cell, best=same, p=p)
 
 
 def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
-    """`record` is a study's `runs.json` one run measured at least; `table` one of its tables."""
-    generation = table.get("of") == "generation"
-    measured_rows = _generated(record) if generation else _reconstructed(record)
-    columns = _columns(measured_rows, table["metrics"])
-    rows = []
-    for row in measured_rows:
-        found = sum(entry is not None for entry in row.entries)
-        cells = [_cell(row, column) for column in columns]
-        rows.append(TableRow(row.label, found, len(row.entries), cells, row.sampler))
+    """`record` is a study's record (`read_record`) with one run measured at least; `table` one of
+    its tables."""
+    of = table.get("of") or "reconstruction"
+    kind = generated if of == "generation" else reconstructed
+    measured_rows, floor = kind(record["rows"]), kind(record.get("references") or [])
+    own = columns([*measured_rows, *floor], table["metrics"])
+    rows = [_row(row, own) for row in measured_rows]
+    over_seeds = []
+    for number, column in enumerate(own):
+        if made := find(record.get("comparisons") or [], of, column):
+            _marked(rows, measured_rows, number, made)
+            over_seeds += [column.title] if made["test"] == WELCH else []
+    references = [_row(row, own, reference=True) for row in floor]
     on = measured(record)[0]
     images = tuple(sorted({cell["images"] for cell in measured(record)}))
     measured_on = record["split"], images, on["data"]["subset"]
-    made = Table(table["name"], table["title"], *measured_on, columns, rows)
-    made = replace(made, reconstruction=on.get("reconstruction"))
-    if not generation:
+    made = Table(table["name"], table["title"], *measured_on, own, rows)
+    made = replace(
+        made,
+        reconstruction=on.get("reconstruction"),
+        # One that has nothing to say in this table is not in it.
+        references=tuple(row for row in references if any(row.cells)),
+        over_seeds=tuple(over_seeds),
+    )
+    if of != "generation":
         return made
     entries = [(row.sampler, e) for row in measured_rows for e in row.entries if row.sampler and e]
     samplers = {sampler: entry["title"] for sampler, entry in entries if sampler}
@@ -202,7 +185,7 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
 def _sampling(record: dict[str, Any]) -> tuple[str, ...]:
     """How each sampler draws; with the models' names where one title means two things."""
     told: dict[str, dict[str, list[str]]] = {}
-    for row in record["rows"]:
+    for row in [*record["rows"], *(record.get("references") or [])]:
         for cell in row["cells"]:
             for entry in (cell.get("generations") or {}).values():
                 if not entry.get("definition"):
@@ -227,11 +210,16 @@ def pieces(table: Table, most: int) -> list[Table]:
     """The table cut into ones of at most `most` metrics, about as wide as each other."""
     count = math.ceil(len(table.columns) / most) or 1
     width = math.ceil(len(table.columns) / count) or 1
+
+    def cut(row: TableRow, start: int) -> TableRow:
+        return replace(row, cells=row.cells[start : start + width])
+
     return [
         replace(
             table,
             columns=table.columns[start : start + width],
-            rows=[replace(row, cells=row.cells[start : start + width]) for row in table.rows],
+            rows=[cut(row, start) for row in table.rows],
+            references=tuple(cut(row, start) for row in table.references),
         )
         for start in range(0, count * width, width)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.tables import sampler_label
+from evaluate.rows import sampler_label
 from study.expansion import Study
 from study.npz import member_names, open_array
 from study.rundir import RunDirectory
