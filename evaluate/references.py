@@ -1,0 +1,328 @@
+"""Reference rows of any study: what a table's floor and ceiling are.
+
+PCA with as many dimensions as a model's latent, the mean image, the data against themselves and,
+of a data set that holds every valid image, a perfect sampler. Each is `Latents`, so that the very
+same code measures it as measures a model; none has a Pythae model (`model` is None), a posterior,
+a KL or an ELBO.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluate.metrics.diversity import Diversity
+from study.datasets import Dataset
+from study.progress import progress
+from study.schema import Evaluation
+from train.dataset import to_unit
+from train.latents.base import COMPONENTS, SAMPLES, Encoded, Latents, Noise, Sampler
+
+# Images at a time in a pass over the training split: what bounds memory.
+BATCH = 256
+# Dimensions of the iterated subspace beyond those asked for: what makes it converge in a few
+# passes.
+SPARE = 32
+# Passes end when one adds less to the explained variance than this share of what is left out, or
+# of itself: of less than that, products in float32 know nothing.
+GAIN, ROUNDING, PASSES = 1e-5, 1e-9, 30
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A row beside a study's models: `name` of its folder, `order` of its place in tables."""
+
+    name: str
+    label: str
+    definition: str
+    order: int
+    latents: Latents
+
+
+class _Reference(Latents):
+    """Latents without a model, on `device`.
+
+    `samplers` needs no training split, and gives the one sampler there is, whatever is asked of
+    models.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(None)
+        self._device = device
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components: mean (D), unit directions (D x K) and variances (K, falling, of N - 1
+    degrees of freedom) of images in [0, 1], all float64 on the CPU."""
+
+    mean: torch.Tensor
+    directions: torch.Tensor
+    variances: torch.Tensor
+
+
+def principal_components(images: np.ndarray, count: int, device: torch.device) -> Components:
+    """The `count` leading components (at most min(N, D)) of uint8 images N x C x H x W.
+
+    By subspace iteration (Halko et al. 2011, arXiv:0909.4061, algorithm 4.4) from a fixed start,
+    until a pass over the images changes no digit of a reconstruction error that a table shows: the
+    covariance, D x D, is never formed, and memory does not grow with N. scikit-learn's
+    IncrementalPCA, beside it on 8,000 images of 64 x 64, took four times as long and missed more
+    of the variance.
+    """
+    dimensions = int(np.prod(images.shape[1:]))
+    count = min(count, len(images), dimensions)
+    width = min(dimensions, count + SPARE)
+    start = Noise(0, SAMPLES).draw(dimensions, width).double()
+    basis = torch.linalg.qr(start)[0]
+    mean, total = mean_image(images).flatten(), _total_variance(images)
+    explained = 0.0
+    with progress(PASSES, "principal components", "pass") as bar:
+        for _ in range(PASSES):
+            image_of = _covariance_times(images, mean, basis, device)
+            projected = basis.T @ image_of
+            values, rotation = torch.linalg.eigh((projected + projected.T) / 2)
+            directions = (basis @ rotation).flip(1)[:, :count]
+            variances = values.flip(0)[:count].clamp(min=0)
+            bar.update(1)
+            before, explained = explained, float(variances.sum())
+            # A basis of the whole space needs no second look.
+            least = max(GAIN * (total - explained), ROUNDING * explained)
+            if width == dimensions or explained - before <= least:
+                break
+            basis = torch.linalg.qr(image_of)[0]
+    return Components(mean, directions, variances)
+
+
+def _covariance_times(
+    images: np.ndarray, mean: torch.Tensor, basis: torch.Tensor, device: torch.device
+) -> torch.Tensor:
+    """The images' covariance times a basis, D x K, a batch at a time; summed in float64."""
+    small, centre = basis.to(device, torch.float32), mean.to(device, torch.float32)
+    total = torch.zeros_like(basis, device=device)
+    for start in range(0, len(images), BATCH):
+        x = to_unit(images[start : start + BATCH]).to(device).flatten(1) - centre
+        total += (x.T @ (x @ small)).double()
+    return total.cpu() / max(1, len(images) - 1)
+
+
+def mean_image(images: np.ndarray) -> torch.Tensor:
+    """The mean of uint8 images N x C x H x W, in [0, 1], float64: C x H x W. Summed exactly."""
+    total = np.zeros(images.shape[1:], np.int64)
+    for start in range(0, len(images), BATCH):
+        total += images[start : start + BATCH].sum(0, dtype=np.int64)
+    return torch.from_numpy(total / (255 * len(images)))
+
+
+def _total_variance(images: np.ndarray) -> float:
+    """The trace of the covariance of uint8 images, of N - 1 degrees of freedom, in [0, 1]."""
+    spread = Diversity()
+    for start in range(0, len(images), BATCH):
+        spread.add(to_unit(images[start : start + BATCH]))
+    # The squared distance of two images is on average twice the variance.
+    return 0.0 if spread.value is None else spread.value**2 / 2 * images[0].size
+
+
+class PcaLatents(_Reference):
+    """Projection on principal directions; reconstructions and samples are cut off at 0 and 1."""
+
+    def __init__(
+        self, components: Components, shape: tuple[int, int, int], device: torch.device
+    ) -> None:
+        super().__init__(device)
+        self.shape = shape
+        # float64, in which a product of a batch is that of its images, but for a last bit.
+        self._mean = components.mean.to(device)
+        self._directions = components.directions.to(device)
+        self._deviations = components.variances.sqrt()
+
+    def encode(self, x: torch.Tensor) -> Encoded:
+        return Encoded(((x.flatten(1).double() - self._mean) @ self._directions).float())
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        x_hat = z.double() @ self._directions.T + self._mean
+        return x_hat.clamp(0, 1).float().reshape(len(z), *self.shape)
+
+    def samplers(self, training: Any = None, asked: Sequence[str] | None = None) -> list[Sampler]:
+        noise = Noise(0, SAMPLES)
+        deviations = self._deviations.float()
+
+        def draw(count: int) -> torch.Tensor:
+            return (noise.draw(count, len(deviations)) * deviations).to(self.device)
+
+        return [
+            Sampler(
+                "gaussian",
+                "z ~ Gaussian of the training data",
+                "z drawn from N(0, diag λ), λ the variances of the training images along the "
+                "principal directions; images cut off at 0 and 1",
+                draw,
+            )
+        ]
+
+
+class MeanLatents(_Reference):
+    """The training split's mean image in place of each image; its latents have no dimensions."""
+
+    def __init__(self, images: np.ndarray, device: torch.device) -> None:
+        super().__init__(device)
+        self._mean = mean_image(images).float().to(device)
+
+    def encode(self, x: torch.Tensor) -> Encoded:
+        return Encoded(x.new_zeros(len(x), 0))
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self._mean.expand(len(z), -1, -1, -1)
+
+    def samplers(self, training: Any = None, asked: Sequence[str] | None = None) -> list[Sampler]:
+        return [
+            Sampler(
+                "mean",
+                "the mean image",
+                "every sample is the training split's mean image",
+                lambda count: torch.zeros(count, 0, device=self.device),
+            )
+        ]
+
+
+class DataLatents(_Reference):
+    """Each image is its own latent and its own reconstruction; samples are images of the data.
+
+    `sampler` is what makes its sampler of how images are drawn by their index.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        device: torch.device,
+        sampler: Callable[[Callable[[np.ndarray], torch.Tensor], int], Sampler],
+    ) -> None:
+        super().__init__(device)
+        self._images = images
+        self._sampler = sampler
+
+    def encode(self, x: torch.Tensor) -> Encoded:
+        return Encoded(x)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z
+
+    def samplers(self, training: Any = None, asked: Sequence[str] | None = None) -> list[Sampler]:
+        def look_up(indices: np.ndarray) -> torch.Tensor:
+            return to_unit(self._images[indices]).to(self.device)
+
+        return [self._sampler(look_up, len(self._images))]
+
+
+def of_training(look_up: Callable[[np.ndarray], torch.Tensor], count: int) -> Sampler:
+    """Images by a fixed shuffle: each once before any comes again."""
+    generator = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(SAMPLES,)))
+    waiting = np.empty(0, np.int64)
+
+    def draw(wanted: int) -> torch.Tensor:
+        nonlocal waiting
+        while len(waiting) < wanted:
+            waiting = np.concatenate([waiting, generator.permutation(count)])
+        indices, waiting = waiting[:wanted], waiting[wanted:]
+        return look_up(indices)
+
+    return Sampler(
+        "data",
+        "training images",
+        "images of the training split, drawn without replacement (all of them before one comes "
+        "again)",
+        draw,
+    )
+
+
+def of_valid(look_up: Callable[[np.ndarray], torch.Tensor], count: int) -> Sampler:
+    """Images drawn uniformly, each on its own."""
+    noise = Noise(0, COMPONENTS)
+    return Sampler(
+        "perfect",
+        "valid images drawn uniformly",
+        f"images drawn uniformly, with replacement, from the {count:,} valid ones",
+        lambda wanted: look_up((noise.uniform(wanted) * count).astype(np.int64)),
+    )
+
+
+def valid_images(dataset: Dataset) -> np.ndarray:
+    """The distinct images of all splits together, in a fixed order: what a finite data set holds.
+
+    They are read into memory as bytes.
+    """
+    images = np.concatenate([dataset.images(split) for split in dataset.splits()])
+    rows = np.unique(images.reshape(len(images), -1), axis=0)
+    return rows.reshape(-1, *dataset.shape)
+
+
+def references_of(
+    latent_dims: Sequence[int], how: Evaluation, dataset: Dataset, device: torch.device
+) -> list[Reference]:
+    """The reference rows of a study whose rows have `latent_dims`, in a table's order.
+
+    Fitted to the training split anew at each call, PCA once for all dimensions; StudyError where
+    the data cannot be read. A dimension above min(N, D) is cut to it.
+    """
+    images = dataset.images("train")
+    made = _pca_rows(latent_dims, images, dataset.shape, device)
+    made.append(
+        (
+            "mean_image",
+            "mean image",
+            "the training split's mean image in place of every image",
+            MeanLatents(images, device),
+        )
+    )
+    made.append(
+        (
+            "data",
+            "the data itself",
+            "each image in place of its reconstruction, training images as samples",
+            DataLatents(images, device, of_training),
+        )
+    )
+    if how.finite is not None:
+        valid = valid_images(dataset)
+        made.append(
+            (
+                "perfect_sampler",
+                "perfect sampler",
+                f"each image in place of its reconstruction, samples drawn uniformly from the "
+                f"{len(valid):,} valid images",
+                DataLatents(valid, device, of_valid),
+            )
+        )
+    return [
+        Reference(name, label, definition, order, latents)
+        for order, (name, label, definition, latents) in enumerate(made)
+    ]
+
+
+def _pca_rows(
+    latent_dims: Sequence[int],
+    images: np.ndarray,
+    shape: tuple[int, int, int],
+    device: torch.device,
+) -> list[tuple[str, str, str, Latents]]:
+    most = min(len(images), int(np.prod(shape)))
+    counts = sorted({min(count, most) for count in latent_dims})
+    if not counts:
+        return []
+    whole = principal_components(images, counts[-1], device)
+    rows: list[tuple[str, str, str, Latents]] = []
+    for count in counts:
+        part = Components(whole.mean, whole.directions[:, :count], whole.variances[:count])
+        definition = (
+            f"projection on the {count} leading principal components of the "
+            f"{len(images):,} training images, cut off at 0 and 1"
+        )
+        latents = PcaLatents(part, shape, device)
+        rows.append((f"pca-{count}", f"PCA ({count} dimensions)", definition, latents))
+    return rows
