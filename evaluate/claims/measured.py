@@ -1,0 +1,116 @@
+"""What a study's record has of a claim's metric: values by seed and an interval, or why not."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from evaluate.formats import format_number
+from evaluate.registry import FINITE
+from evaluate.statistics import seed_interval
+
+_WEIGHTS = re.compile(r"[\w.-]+\.pth?\b")
+
+
+@dataclass(frozen=True)
+class Number:
+    """Our number: its value with each seed, and an interval of 95 % (None where none is known)."""
+
+    values: tuple[float, ...]
+    interval: tuple[float, float] | None
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def low(self) -> float:
+        """The interval's lower end; without one the number itself."""
+        return self.interval[0] if self.interval else self.mean
+
+    @property
+    def high(self) -> float:
+        """The interval's upper end; without one the number itself."""
+        return self.interval[1] if self.interval else self.mean
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{format_number(self.mean)} (1 seed, no interval)"
+        ends = ", ".join(format_number(end) for end in self.interval)
+        over = f"{len(self.values)} seeds" if len(self.values) > 1 else "1 seed, over images"
+        return f"{format_number(self.mean)} [{ends}] ({over})"
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Why there is no number, and the command that would make one."""
+
+    why: str
+    command: str
+
+
+def find_row(record: dict[str, Any], row: str) -> dict[str, Any] | None:
+    """The record's row of that name."""
+    return next((known for known in record["rows"] if known["name"] == row), None)
+
+
+def look_up(
+    record: dict[str, Any], row: str, sampler: str | None, key: str, command: str
+) -> Number | Absent:
+    """A metric of a row's reconstructions, or of its samples, over all seeds of the study.
+
+    All of them or none: a mean over some of the seeds would change as others come in.
+    """
+    found = find_row(record, row)
+    if found is None:
+        why = f"the study has no row '{row}'"
+        return Absent(why, f"add '{row}' to the study's runs, then {command}")
+    undone = [str(cell["seed"]) for cell in found["cells"] if cell.get("metrics") is None]
+    if undone or not found["cells"]:
+        which = f"seed {', '.join(undone)}" if undone else "every seed"
+        return Absent(f"{found['label']}: {which} is not trained and measured", command)
+    abouts = []
+    for cell in found["cells"]:
+        entry = cell if sampler is None else (cell.get("generations") or {}).get(sampler)
+        if entry is None:
+            why = f"{found['label']}: no samples by '{sampler}' were measured"
+            asked = f"name '{sampler}' under evaluation.samplers"
+            return Absent(why, f"{asked}, then {again(command)}")
+        about = entry["metrics"].get(key)
+        if about is None:
+            return _unmeasured(found["label"], key, entry.get("missing") or {}, command)
+        abouts.append(about)
+    values = tuple(float(about["mean"]) for about in abouts)
+    if len(values) > 1:
+        return Number(values, seed_interval(values))
+    interval = abouts[0].get("interval")
+    return Number(values, (float(interval[0]), float(interval[1])) if interval else None)
+
+
+def _unmeasured(label: str, key: str, missing: dict[str, str], command: str) -> Absent:
+    reason = missing.get(key)
+    if reason is None:
+        why = f"{label}: {key} is not measured"
+        if key.removesuffix(" (as published)") in FINITE or key.startswith("reconstruction bits"):
+            return Absent(why, f"set evaluation.finite to {{}}, then {again(command)}")
+        return Absent(why, again(command))
+    weights = _WEIGHTS.search(reason)
+    why = f"{label}: {key} was not measured: {reason.rstrip('.')}"
+    if weights:
+        return Absent(why, f"put {weights[0]} into torch's cache, then {again(command)}")
+    return Absent(why, again(command))
+
+
+def again(command: str) -> str:
+    """The command that measures the runs that are there anew."""
+    return f"{command} --only evaluate && {command} --only tables"
+
+
+def without_budget(command: str) -> str:
+    """The command of the study as it stands in its file."""
+    words = shlex.split(command)
+    if "--budget" in words:
+        at = words.index("--budget")
+        del words[at : at + 2]
+    return shlex.join(words)
