@@ -156,7 +156,7 @@ class _Total:
 
     def take(self, arrays: dict[str, np.ndarray]) -> None:
         for word, features in part(arrays, "features.").items():
-            self.features[word].add(features)
+            self.features[word].add(torch.from_numpy(features))
         self.spread.merge(Diversity.of(part(arrays, "spread.")))
         kept = {k: v for k, v in arrays.items() if not k.startswith(("features.", "spread."))}
         self.values.add(kept)

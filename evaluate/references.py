@@ -8,6 +8,7 @@ a KL or an ELBO.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,20 @@ GAIN, ROUNDING, PASSES = 1e-5, 1e-9, 30
 
 @dataclass(frozen=True)
 class Reference:
-    """A row beside a study's models: `name` of its folder, `order` of its place in tables."""
+    """A row beside a study's models: `name` of its folder, `order` of its place in tables.
+
+    `latents` are fitted when they are first asked for.
+    """
 
     name: str
     label: str
     definition: str
     order: int
-    latents: Latents
+    make: Callable[[], Latents]
+
+    @cached_property
+    def latents(self) -> Latents:
+        return self.make()
 
 
 class _Reference(Latents):
@@ -267,8 +275,8 @@ def references_of(
 ) -> list[Reference]:
     """The reference rows of a study whose rows have `latent_dims`, in a table's order.
 
-    Fitted to the training split anew at each call, PCA once for all dimensions; StudyError where
-    the data cannot be read. A dimension above min(N, D) is cut to it.
+    PCA is fitted to the training split once for all dimensions, when the first of them is asked
+    for; StudyError where the data cannot be read. A dimension above min(N, D) is cut to it.
     """
     images = dataset.images("train")
     made = _pca_rows(latent_dims, images, dataset.shape, device)
@@ -277,7 +285,7 @@ def references_of(
             "mean_image",
             "mean image",
             "the training split's mean image in place of every image",
-            MeanLatents(images, device),
+            lambda: MeanLatents(images, device),
         )
     )
     made.append(
@@ -285,7 +293,7 @@ def references_of(
             "data",
             "the data itself",
             "each image in place of its reconstruction, training images as samples",
-            DataLatents(images, device, of_training),
+            lambda: DataLatents(images, device, of_training),
         )
     )
     if how.finite is not None:
@@ -296,12 +304,12 @@ def references_of(
                 "perfect sampler",
                 f"each image in place of its reconstruction, samples drawn uniformly from the "
                 f"{len(valid):,} valid images",
-                DataLatents(valid, device, of_valid),
+                lambda: DataLatents(valid, device, of_valid),
             )
         )
     return [
-        Reference(name, label, definition, order, latents)
-        for order, (name, label, definition, latents) in enumerate(made)
+        Reference(name, label, definition, order, make)
+        for order, (name, label, definition, make) in enumerate(made)
     ]
 
 
@@ -310,19 +318,25 @@ def _pca_rows(
     images: np.ndarray,
     shape: tuple[int, int, int],
     device: torch.device,
-) -> list[tuple[str, str, str, Latents]]:
+) -> list[tuple[str, str, str, Callable[[], Latents]]]:
     most = min(len(images), int(np.prod(shape)))
     counts = sorted({min(count, most) for count in latent_dims})
-    if not counts:
-        return []
-    whole = principal_components(images, counts[-1], device)
-    rows: list[tuple[str, str, str, Latents]] = []
+
+    @cache
+    def whole() -> Components:
+        return principal_components(images, counts[-1], device)
+
+    def of(count: int) -> Latents:
+        fitted = whole()
+        part = Components(fitted.mean, fitted.directions[:, :count], fitted.variances[:count])
+        return PcaLatents(part, shape, device)
+
+    rows: list[tuple[str, str, str, Callable[[], Latents]]] = []
     for count in counts:
-        part = Components(whole.mean, whole.directions[:, :count], whole.variances[:count])
         definition = (
             f"projection on the {count} leading principal components of the "
             f"{len(images):,} training images, cut off at 0 and 1"
         )
-        latents = PcaLatents(part, shape, device)
-        rows.append((f"pca-{count}", f"PCA ({count} dimensions)", definition, latents))
+        label = f"PCA ({count} dimensions)"
+        rows.append((f"pca-{count}", label, definition, partial(of, count)))
     return rows

@@ -101,7 +101,12 @@ def evaluate_reference(
         done = work.measure()
         write_json(
             directory.record,
-            {"name": reference.name, "label": reference.label, "order": reference.order},
+            {
+                "name": reference.name,
+                "label": reference.label,
+                "definition": reference.definition,
+                "order": reference.order,
+            },
         )
         _write(directory, split, _entry(work, done), done)
         work.partial.discard()
