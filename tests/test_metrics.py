@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from scipy import integrate, ndimage, stats
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from evaluate.metrics.bce import bce
 from evaluate.metrics.elbo import bernoulli_log_likelihood, elbo, gaussian_log_likelihood
 from evaluate.metrics.gmsd import gmsd
 from evaluate.metrics.kl import kl
 from evaluate.metrics.mse import mse
+from evaluate.metrics.psnr import psnr
+from evaluate.metrics.reconstruction import RECONSTRUCTION
 from evaluate.metrics.ssim import ssim
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 56, 57)]
@@ -69,7 +71,7 @@ def numpy_gmsd(a: np.ndarray, b: np.ndarray) -> float:
     return ((2 * g * h + t) / (g**2 + h**2 + t)).std()
 
 
-@pytest.mark.parametrize("shape", SHAPES[:3])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_gmsd_equals_numpy(shape) -> None:
     x, x_hat = pair(shape)
     want = []
@@ -89,6 +91,24 @@ def test_mse_and_bce_against_numpy(shape) -> None:
         assert mse(x, x_hat)[image] == pytest.approx(((a - b) ** 2)[image].mean(), abs=1e-12)
         entropy = -(a * log_b + (1 - a) * log_not_b)[image].mean()
         assert bce(x, x_hat)[image] == pytest.approx(entropy, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_psnr_equals_scikit_image(shape) -> None:
+    x, x_hat = pair(shape)
+    want = [
+        peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=1.0)
+        for a, b in zip(x, x_hat, strict=True)
+    ]
+    assert np.abs(psnr(x, x_hat).numpy() - want).max() < 1e-10
+
+
+def test_psnr_of_known_images() -> None:
+    x = torch.zeros(4, 1, 5, 5, dtype=torch.float64)
+    x_hat = x + torch.tensor([1.0, 0.1, 1e-6, 0.0]).double()[:, None, None, None]
+    # MSE 1, 0.01, 1e-12 (taken for 1e-10) and 0.
+    assert psnr(x, x_hat).tolist() == pytest.approx([0, 20, 100, 100])
+    assert psnr(x.float(), x.float()).tolist() == pytest.approx([100] * 4)
 
 
 def test_known_answers() -> None:
@@ -143,7 +163,7 @@ def test_elbo_is_mean_over_draws_minus_kl() -> None:
     assert elbo(draws, torch.tensor([1.0, 2.0])).tolist() == [-13.0, -22.0]
 
 
-@pytest.mark.parametrize("metric", [mse, bce, ssim, gmsd])
+@pytest.mark.parametrize("metric", RECONSTRUCTION.values())
 def test_one_image_at_a_time_gives_the_same(metric) -> None:
     x, x_hat = pair((3, 32, 32), 7)
     together = metric(x, x_hat)
