@@ -8,7 +8,7 @@ import unicodedata
 
 import pandas as pd
 
-from evaluate.formats import cell_texts, footnotes, headings, measured_on
+from evaluate.formats import Dress, cell_texts, footnotes, headings, measured_on
 from evaluate.tables import Table, pieces
 
 # More metrics than these side by side are too small to read in a column of text.
@@ -53,6 +53,7 @@ _AS_LATEX = {
     "»": r"$\gg$",
     "\N{NO-BREAK SPACE}": "~",
     "±": r"$\pm$",
+    "†": r"$^\dagger$",
     "−": "$-$",
     "×": r"$\times$",
     "·": r"$\cdot$",
@@ -107,12 +108,23 @@ def _escape_character(character: str) -> str:
     return rf"\texttt{{U+{ord(character):04X}}}"
 
 
+LATEX = Dress(
+    escape,
+    lambda text: rf"\textbf{{{escape(text)}}}",
+    lambda text: rf"\emph{{{escape(text)}}}",
+)
+
+
 def _tabular(table: Table) -> str:
-    frame = pd.DataFrame(cell_texts(table), columns=headings(table))
     # Not Styler's own escaping: it knows neither Greek nor arrows.
-    frame = frame.map(escape).rename(columns=escape)
+    frame = pd.DataFrame(cell_texts(table, LATEX), columns=list(map(escape, headings(table))))
     align = "l" + "r" * (len(frame.columns) - 1)
     made = frame.style.hide(axis="index").to_latex(hrules=True, column_format=align).strip()
+    if table.references:
+        lines = made.splitlines()
+        # A line a row; references stand below a rule of their own.
+        lines.insert(lines.index(r"\midrule") + 1 + len(table.rows), r"\midrule")
+        made = "\n".join(lines)
     return "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n" + made + "}"
 
 

@@ -10,7 +10,7 @@ from evaluate.figures.source import Drawn
 from evaluate.findings import collapses
 from evaluate.formats import footnotes, markdown_grid, markdown_note, to_csv, to_markdown
 from evaluate.latex import to_latex
-from evaluate.record import gather
+from evaluate.record import deflate, gather
 from evaluate.tables import Table, build_table, measured, pieces
 from study.datasets import Dataset
 from study.errors import RunFailed
@@ -32,7 +32,7 @@ def write_results(study: Study, dataset: Dataset, runs: Path, results: Path, com
             f"{runs / study.name}: no run of this study is evaluated there, so no table is made"
         )
     folder = results / study.name
-    write_json(folder / "runs.json", record)
+    write_json(folder / "runs.json", deflate(record))
     figures = draw_figures(study, record, runs / study.name, folder)
     tables = write_tables(record, folder)
     write_text(folder / "README.md", page(record, tables, figures))

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +16,8 @@ LEVEL = 0.95
 DRAWS = 10_000
 # Entries of a chunk of bootstrap weights: what bounds the memory (8 bytes each, thrice).
 _CHUNK = 2_000_000
+# Weights that are kept from one metric to the next, where they are no more than so many.
+_KEPT = 50_000_000
 # Of permutations over seeds: all of them up to so many, else so many drawn.
 PERMUTATIONS = 100_000
 # Of the exact trend test: as many numbers of seeds dealt to each group, or fewer.
@@ -36,11 +39,23 @@ def bootstrap_weights(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
         yield counts.reshape(count, n).astype(np.float64)
 
 
+@lru_cache(maxsize=2)
+def _kept_weights(n: int, draws: int, seed: int) -> np.ndarray:
+    """Few images' weights, which every metric wants again: a byte each."""
+    return np.concatenate([w.astype(np.uint8) for w in bootstrap_weights(n, draws, seed)])
+
+
 def _bootstrap_deviations(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Means of bootstrap samples of the n lines of `values` (n x M), less their own: draws x M."""
+    n = len(values)
     centred = values - values.mean(0)
-    chunks = [weights @ centred for weights in bootstrap_weights(len(values), draws, seed)]
-    return np.concatenate(chunks) / len(values)
+    if n * draws > _KEPT:
+        chunks = [weights @ centred for weights in bootstrap_weights(n, draws, seed)]
+    else:
+        # No image is drawn 256 times: the chance is below 1e-500.
+        parts = np.array_split(_kept_weights(n, draws, seed), max(1, n * draws // _CHUNK))
+        chunks = [part.astype(np.float64) @ centred for part in parts]
+    return np.concatenate(chunks) / n
 
 
 def bootstrap_interval(
