@@ -17,7 +17,7 @@ def obstacles(record: dict[str, Any], reference: Reference, rows: list[str]) -> 
         row = find_row(record, name)
         cells = [cell for cell in row["cells"] if cell.get("config")] if row else []
         for cell in cells:
-            found += _of_run(cell, reference, name)
+            found += _of_run(cell, reference, name, record.get("budget"))
     return list(dict.fromkeys(found))
 
 
@@ -37,7 +37,7 @@ def _split_name(reference: Reference) -> str:
     return "images held out of training" if split == "held out" else f"the {split} split"
 
 
-def _of_run(cell: dict[str, Any], reference: Reference, name: str) -> list[str]:
+def _of_run(cell: dict[str, Any], reference: Reference, name: str, budget: str | None) -> list[str]:
     config, theirs = cell["config"], reference.rows[name]
     found = []
     size = (config["model"].get("input_dim") or [None])[-1]
@@ -48,10 +48,12 @@ def _of_run(cell: dict[str, Any], reference: Reference, name: str) -> list[str]:
     for key, value in theirs.settings.items():
         if key in flat and flat[key] != value:
             found.append(f"{key} is {flat[key]}, the source's {value}")
-    return found + _budget(cell, reference, theirs.epochs or reference.measured.epochs)
+    return found + _budget(cell, reference, theirs.epochs or reference.measured.epochs, budget)
 
 
-def _budget(cell: dict[str, Any], reference: Reference, epochs: int | None) -> list[str]:
+def _budget(
+    cell: dict[str, Any], reference: Reference, epochs: int | None, budget: str | None
+) -> list[str]:
     """Examples seen are training images x epochs; what the source leaves out is left out of both.
 
     An epoch count alone says nothing without the images, but is all that some sources state.
@@ -65,7 +67,10 @@ def _budget(cell: dict[str, Any], reference: Reference, epochs: int | None) -> l
         ours *= cell["config"]["trainer"]["num_epochs"]
         theirs *= epochs
         words.append("epochs")
-    if not words or LEAST <= ours / theirs <= MOST:
+    if not words:
+        words_of_ours = f"the study's budget '{budget}', and the source does not say how long it "
+        return [words_of_ours + "trained"] if budget else []
+    if LEAST <= ours / theirs <= MOST:
         return []
     return [
         f"{ours / theirs:.2g} times the source's training ({' x '.join(words)}: {ours:,} against "

@@ -6,14 +6,15 @@ from typing import Any
 
 from evaluate.claims.formats import WORDS
 from evaluate.claims.judge import Verdict
-from evaluate.claims.schema import Value
+from evaluate.claims.schema import Reference, Value
 from evaluate.pictures import COLOURS, plain_log, save_figure, wrap
 
 _MARKS = dict(zip(WORDS, ((0, "o"), (3, "X"), (1, "D"), (2, "s"), (4, "^")), strict=True))
-Numbers = tuple[tuple[float, float, float], tuple[float, float, float]]
+# Inches, of a panel.
+WIDTH = 5.2
 
 
-def draw_verdicts(verdicts: list[Verdict], study: str, path: Path) -> bool:
+def draw_verdicts(verdicts: list[Verdict], reference: Reference, study: str, path: Path) -> bool:
     """Draw every value that has a number of ours; False, and nothing, where there is none.
 
     A number that is not above zero has no place on the logarithmic axis and is left out.
@@ -28,25 +29,25 @@ def draw_verdicts(verdicts: list[Verdict], study: str, path: Path) -> bool:
         return False
     columns = min(2, len(panels))
     lines = math.ceil(len(panels) / columns)
-    tall = [
-        max(map(len, list(panels.values())[i * columns : (i + 1) * columns])) for i in range(lines)
-    ]
+    counted = [len(part) for part in panels.values()]
+    heights = [0.9 + 0.24 * max(counted[i * columns : (i + 1) * columns]) for i in range(lines)]
     canvas, axes = plt.subplots(
         lines,
         columns,
-        figsize=(5.2 * columns, sum(0.9 + 0.24 * n for n in tall) + 0.9),
-        height_ratios=[0.9 + 0.24 * n for n in tall],
+        figsize=(WIDTH * columns, sum(heights) + 0.9),
+        height_ratios=heights,
         squeeze=False,
         layout="constrained",
     )
     flat = list(axes.flat)
     for axis, (metric, part) in zip(flat, panels.items(), strict=False):
-        _draw_panel(axis, metric, part)
+        _draw_panel(axis, metric, part, [_label(v, reference) for v in part])
     for axis in flat[len(panels) :]:
         axis.axis("off")
     _legend(canvas, [v for part in panels.values() for v in part])
-    width = 5.2 * columns
-    canvas.suptitle(wrap(f"{study}: our number over the source's", width, 10), fontsize=10)
+    canvas.suptitle(
+        wrap(f"{study}: our number over the source's", WIDTH * columns, 10), fontsize=10
+    )
     save_figure(canvas, path)
     return True
 
@@ -58,7 +59,7 @@ def _drawable(verdict: Verdict) -> bool:
     return theirs[1] > 0 and ours[1] > 0
 
 
-def _draw_panel(axis: Any, metric: str, part: list[Verdict]) -> None:
+def _draw_panel(axis: Any, metric: str, part: list[Verdict], labels: list[str]) -> None:
     for place, verdict in enumerate(part):
         assert verdict.numbers is not None
         theirs, ours = ([end / verdict.numbers[0][1] for end in ends] for ends in verdict.numbers)
@@ -72,17 +73,19 @@ def _draw_panel(axis: Any, metric: str, part: list[Verdict]) -> None:
     left, right = axis.get_xlim()
     axis.set_xlim(min(left, 0.8), max(right, 1.25))
     plain_log(axis.xaxis)
-    axis.set_yticks(range(len(part)), [_label(verdict) for verdict in part], fontsize=7)
+    axis.set_yticks(range(len(part)), labels, fontsize=7)
     axis.set_ylim(len(part) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=7)
     axis.set_title(metric, fontsize=9, loc="left")
     axis.grid(axis="x", alpha=0.25)
 
 
-def _label(verdict: Verdict) -> str:
+def _label(verdict: Verdict, reference: Reference) -> str:
     claim = verdict.claim
     assert isinstance(claim, Value)
-    return claim.row + (f", samples ({claim.sampler})" if claim.sampler else "")
+    return reference.rows[claim.row].label + (
+        f", samples ({claim.sampler})" if claim.sampler else ""
+    )
 
 
 def _legend(canvas: Any, shown: list[Verdict]) -> None:

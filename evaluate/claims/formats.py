@@ -12,7 +12,7 @@ WORDS: tuple[Word5, ...] = get_args(Word5)
 FORMAT = 1
 # Lines of a LaTeX float; more are cut into several.
 LINES = 24
-COLUMNS = ["claim", "source", "ours", "verdict"]
+COLUMNS = ["id", "claim", "source", "ours", "verdict"]
 
 
 def counts(verdicts: list[Verdict]) -> dict[str, int]:
@@ -52,7 +52,7 @@ def to_csv(verdicts: list[Verdict]) -> str:
 
 
 def _lines(verdicts: list[Verdict]) -> list[list[str]]:
-    return [[v.claim.text, v.theirs, v.ours or "–", v.verdict] for v in verdicts]
+    return [[v.claim.id, v.claim.text, v.theirs, v.ours or "–", v.verdict] for v in verdicts]
 
 
 def to_markdown(verdicts: list[Verdict]) -> str:
@@ -89,7 +89,7 @@ def to_latex(verdicts: list[Verdict], study: str, title: str) -> str:
 
 
 def _tabular(lines: list[list[str]]) -> str:
-    frame = pd.DataFrame(lines, columns=COLUMNS).map(escape)
+    frame = pd.DataFrame(lines, columns=COLUMNS).drop(columns="id").map(escape)
     # Wide columns of text break their lines; the whole is shrunk to the page's width.
     align = r"p{8cm}p{3cm}p{6cm}l"
     return frame.style.hide(axis="index").to_latex(hrules=True, column_format=align).strip()

@@ -16,6 +16,7 @@ from evaluate.claims.schema import (
     Exists,
     Order,
     Reference,
+    SourceRow,
     Trend,
     Value,
     Word,
@@ -29,7 +30,8 @@ Word5 = Literal["reproduced", "not reproduced", "differs in definition", "cannot
 VAGUE = 0.5
 RULE = (
     "Our interval is, with several seeds, the 95 % t-interval of the mean over seeds; with one "
-    "seed, the 95 % bootstrap interval over images; where there is neither, our number alone.",
+    "seed (n = 1), the 95 % bootstrap interval over images; where there is neither, the number "
+    "alone.",
     "**reproduced**: a number of ours whose interval meets the source's number widened by its "
     "rounding (half a unit of its last decimal; a whole one where it says 'about'); a trend over "
     f"rows, or one row better than others, that a test over seeds shows at p ≤ {LEVEL:g}; a bound "
@@ -41,7 +43,8 @@ RULE = (
     "Where both come out it is reproduced, where neither does, not.",
     "**cannot tell**: our run is too far from the source's, where the source says what its was: "
     "training examples seen (training images x epochs) less than half or more than twice the "
-    "source's, another image size, another split, other sizes of networks or weights of the loss. "
+    "source's, another image size, another split, other sizes of networks or weights of the loss; "
+    "or a smaller budget of our study where the source does not say how long it trained. "
     "Then a number is not judged at all, and a trend, an order or a bound may be reproduced, which "
     "the reason says, but is never 'not reproduced'. Also where our interval meets the source's "
     f"number but is wider than {VAGUE:g} of it, where an interval lies on both sides of a bound, "
@@ -58,8 +61,8 @@ class Verdict:
     claim: Claim
     verdict: Word5
     ours: str
-    theirs: str
     why: str
+    theirs: str = ""
     command: str | None = None
     metric: str | None = None
     numbers: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
@@ -71,32 +74,38 @@ def judge(record: dict[str, Any] | None, reference: Reference, command: str) -> 
     `record` is what `evaluate.record.read_record` gives of the study, or None where it was never
     run; `command` is what makes it.
     """
-    return [_verdict(record, reference, claim, command) for claim in reference.claims]
+    return [
+        replace(_verdict(record, reference, claim, command), theirs=theirs(claim, reference.rows))
+        for claim in reference.claims
+    ]
 
 
 def _verdict(
     record: dict[str, Any] | None, reference: Reference, claim: Claim, command: str
 ) -> Verdict:
     if isinstance(claim, Word):
-        return Verdict(claim, "open", "", theirs(claim), f"no measure or run yet: {claim.open}")
+        return Verdict(claim, "open", "", f"no measure or run yet: {claim.open}")
     if record is None:
-        return Verdict(claim, "open", "", theirs(claim), "the study has not been run", command)
+        return Verdict(claim, "open", "", "the study has not been run", command)
     barred = obstacles(record, reference, rows_of(claim))
-    judged = {"value": _value, "trend": _trend, "order": _order, "exists": _exists}[claim.kind]
-    return judged(record, claim, command, barred)  # type: ignore[operator]
+    if isinstance(claim, Value):
+        return _value(record, claim, command, barred)
+    if isinstance(claim, Trend):
+        return _trend(record, claim, command, barred)
+    if isinstance(claim, Order):
+        return _order(record, claim, command, barred)
+    return _exists(record, claim, command, barred)
 
 
 def _barred(claim: Claim, ours: str, barred: list[str], command: str, before: str = "") -> Verdict:
     """Too far from the source's run; the study without its budget may be nearer."""
     full = without_budget(command)
     why = before + "; ".join(barred)
-    return Verdict(
-        claim, "cannot tell", ours, theirs(claim), why, full if full != command else None
-    )
+    return Verdict(claim, "cannot tell", ours, why, full if full != command else None)
 
 
 def _open(claim: Claim, absent: Absent, ours: str = "") -> Verdict:
-    return Verdict(claim, "open", ours, theirs(claim), absent.why, absent.command)
+    return Verdict(claim, "open", ours, absent.why, absent.command)
 
 
 def _meets(number: Number, low: float, high: float) -> bool:
@@ -124,7 +133,7 @@ def _value(record: dict[str, Any], claim: Value, command: str, barred: list[str]
         verdict = _barred(claim, shown, barred, command)
     else:
         word, why = _value_word(inside, number, centre)
-        verdict = Verdict(claim, word, shown, theirs(claim), why)
+        verdict = Verdict(claim, word, shown, why)
     return replace(verdict, metric=keys[which], numbers=pair)
 
 
@@ -161,7 +170,7 @@ def _settle(claim: Claim, outcome: Outcome, ours: str, command: str, barred: lis
     why = outcome.why
     if barred:
         why += f" (although {'; '.join(barred)})"
-    return Verdict(claim, outcome.word, ours, theirs(claim), why)
+    return Verdict(claim, outcome.word, ours, why)
 
 
 def _all_of(
@@ -201,7 +210,7 @@ def _order(record: dict[str, Any], claim: Order, command: str, barred: list[str]
 def _seeds(numbers: list[Number]) -> str:
     counts = sorted({len(number.values) for number in numbers})
     many = " or ".join(str(count) for count in counts)
-    return f" ({many} seed{'s' if counts != [1] else ''})"
+    return f" (n = {many})"
 
 
 def _exists(record: dict[str, Any], claim: Exists, command: str, barred: list[str]) -> Verdict:
@@ -246,7 +255,7 @@ def bound_words(claim: Exists) -> str:
     return " and ".join(f"{word} {value:g}" for word, value in words if value is not None)
 
 
-def theirs(claim: Claim) -> str:
+def theirs(claim: Claim, rows: dict[str, SourceRow]) -> str:
     """What the source says, as short as a cell."""
     if isinstance(claim, Value):
         if claim.number is None or claim.decimals is None:
@@ -256,5 +265,6 @@ def theirs(claim: Claim) -> str:
     if isinstance(claim, Trend):
         return claim.direction
     if isinstance(claim, Order):
-        return claim.direction
+        others = ", ".join(rows[point.row].label for point in claim.than)
+        return f"{rows[claim.row].label} {claim.direction} than {others}"
     return bound_words(claim) if isinstance(claim, Exists) else "said"

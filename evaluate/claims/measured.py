@@ -35,16 +35,14 @@ class Number:
         return self.interval[1] if self.interval else self.mean
 
     def __str__(self) -> str:
-        if self.interval is None:
-            return f"{format_number(self.mean)} (1 seed, no interval)"
-        ends = ", ".join(format_number(end) for end in self.interval)
-        over = f"{len(self.values)} seeds" if len(self.values) > 1 else "1 seed, over images"
-        return f"{format_number(self.mean)} [{ends}] ({over})"
+        ends = ", ".join(format_number(end) for end in self.interval or ())
+        shown = format_number(self.mean) + (f" [{ends}]" if ends else "")
+        return f"{shown} (n = {len(self.values)})"
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Why there is no number, and the command that would make one."""
+    """Why there is no number, and what would make one."""
 
     why: str
     command: str
@@ -76,7 +74,7 @@ def look_up(
         if entry is None:
             why = f"{found['label']}: no samples by '{sampler}' were measured"
             asked = f"name '{sampler}' under evaluation.samplers"
-            return Absent(why, f"{asked}, then {again(command)}")
+            return Absent(why, f"{asked}, then {command}")
         about = entry["metrics"].get(key)
         if about is None:
             return _unmeasured(found["label"], key, entry.get("missing") or {}, command)
@@ -93,18 +91,13 @@ def _unmeasured(label: str, key: str, missing: dict[str, str], command: str) -> 
     if reason is None:
         why = f"{label}: {key} is not measured"
         if key.removesuffix(" (as published)") in FINITE or key.startswith("reconstruction bits"):
-            return Absent(why, f"set evaluation.finite to {{}}, then {again(command)}")
-        return Absent(why, again(command))
+            return Absent(why, f"set evaluation.finite to {{}}, then {command}")
+        return Absent(why, command)
     weights = _WEIGHTS.search(reason)
     why = f"{label}: {key} was not measured: {reason.rstrip('.')}"
     if weights:
-        return Absent(why, f"put {weights[0]} into torch's cache, then {again(command)}")
-    return Absent(why, again(command))
-
-
-def again(command: str) -> str:
-    """The command that measures the runs that are there anew."""
-    return f"{command} --only evaluate && {command} --only tables"
+        return Absent(why, f"put {weights[0]} into torch's cache (or --weights), then {command}")
+    return Absent(why, command)
 
 
 def without_budget(command: str) -> str:

@@ -1,11 +1,12 @@
 """`results/<study>/VERDICTS.md` and its tables, and the overview of all references."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from evaluate.claims.check import write_verdict_data
 from evaluate.claims.figure import draw_verdicts
-from evaluate.claims.formats import counts, summary_line, to_csv, to_latex, to_markdown
+from evaluate.claims.formats import WORDS, counts, summary_line, to_csv, to_latex, to_markdown
 from evaluate.claims.judge import RULE, Verdict, judge
 from evaluate.claims.schema import Reference
 from study.files import write_text
@@ -22,7 +23,7 @@ def write_verdicts(
     write_text(folder / "verdicts.csv", to_csv(verdicts))
     write_text(folder / "verdicts.md", to_markdown(verdicts))
     write_text(folder / "verdicts.tex", to_latex(verdicts, record["study"], title))
-    picture = draw_verdicts(verdicts, record["study"], folder / PICTURE)
+    picture = draw_verdicts(verdicts, reference, record["study"], folder / PICTURE)
     if not picture:
         (folder / PICTURE).unlink(missing_ok=True)
     write_text(folder / "VERDICTS.md", verdict_page(verdicts, reference, title, picture))
@@ -35,22 +36,17 @@ def verdict_page(
     verdicts: list[Verdict], reference: Reference, title: str, picture: bool = False
 ) -> str:
     """The page: counts, ours beside theirs, what each verdict rests on, and the rule."""
-    table = [
-        "| " + " | ".join(counts(verdicts)) + " |",
-        "|" + " --: |" * len(counts(verdicts)),
-        "| " + " | ".join(str(count) for count in counts(verdicts).values()) + " |",
-    ]
     parts = [
         f"# {title}: claims and verdicts",
         f"Of {reference.source}. {summary_line(verdicts)}.",
-        "\n".join(table),
+        _by_kind(verdicts),
         to_markdown(verdicts).strip(),
     ]
     if picture:
         parts += [
             f"![Numbers of the source beside ours]({PICTURE})",
-            "Every number that was compared, ours less the source's as a share of the source's "
-            "number: the grey bar is the source's rounding, the point ours with its interval.",
+            "Every number that both have, ours over the source's: the grey bar is the source's "
+            "rounding, the point is ours with its interval.",
         ]
     parts += ["## What the verdicts rest on", _reasons(verdicts)]
     if against := _contradictions(verdicts):
@@ -65,6 +61,25 @@ def verdict_page(
     return "\n\n".join(parts) + "\n"
 
 
+_KINDS = {
+    "value": "numbers",
+    "trend": "trends",
+    "order": "orders",
+    "exists": "bounds",
+    "word": "not measurable yet",
+}
+
+
+def _by_kind(verdicts: list[Verdict]) -> str:
+    lines = ["| | claims | " + " | ".join(WORDS) + " |", "| :-- | --: |" + " --: |" * len(WORDS)]
+    for kind, name in {**_KINDS, "": "**all**"}.items():
+        own = [v for v in verdicts if kind in ("", v.claim.kind)]
+        if own:
+            numbers = [len(own), *counts(own).values()]
+            lines.append(f"| {name} | " + " | ".join(map(str, numbers)) + " |")
+    return "\n".join(lines)
+
+
 def _reasons(verdicts: list[Verdict]) -> str:
     """One line for all claims with one reason."""
     grouped: dict[tuple[str, str, str | None], list[str]] = {}
@@ -72,9 +87,10 @@ def _reasons(verdicts: list[Verdict]) -> str:
         key = (verdict.verdict, verdict.why, verdict.command)
         grouped.setdefault(key, []).append(verdict.claim.id)
     lines = []
-    for (word, why, command), ids in grouped.items():
-        closes = f" To settle it: `{command}`." if command else ""
-        lines.append(f"- **{word}**: {', '.join(f'`{i}`' for i in ids)}: {why}.{closes}")
+    for (word, why, command), ids in sorted(grouped.items(), key=lambda g: WORDS.index(g[0][0])):
+        many = f" ({len(ids)})" if len(ids) > 1 else ""
+        closes = f" To settle it: {command}." if command else ""
+        lines.append(f"- **{word}**{many}: {why}.{closes} Of: {', '.join(ids)}.")
     return "\n".join(lines)
 
 
@@ -95,11 +111,13 @@ def _contradictions(verdicts: list[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def overview(references: list[Reference], judged: dict[str, list[Verdict]]) -> str:
+def overview(
+    references: list[Reference], judged: dict[str, list[Verdict]], configured: Collection[str]
+) -> str:
     """Every source's claims, counted: a line a study, those that are not configured, too.
 
     `judged`: name of a results folder (`celeba64-small`) -> its verdicts. A reference without a
-    folder has all of its claims open.
+    folder has all of its claims open. `configured`: the names in configs/studies/.
     """
     heads = ["study", "claims", *counts([])]
     lines = ["| " + " | ".join(heads) + " |", "| :-- |" + " --: |" * (len(heads) - 1)]
@@ -109,33 +127,32 @@ def overview(references: list[Reference], judged: dict[str, list[Verdict]]) -> s
             for name, verdicts in judged.items()
             if [v.claim for v in verdicts] == reference.claims
         }
-        for name, verdicts in own.items() or {reference.study: _unrun(reference)}.items():
+        for name, verdicts in own.items() or {reference.study: _unrun(reference, ())}.items():
             shown = f"[{name}]({name}/VERDICTS.md)" if own else f"{name} (not run)"
             numbers = [len(verdicts), *counts(verdicts).values()]
             lines.append(f"| {shown} | " + " | ".join(map(str, numbers)) + " |")
     parts = ["# Claims and verdicts", "\n".join(lines)]
-    if unrun := _unrun_lines(references, judged):
+    if unrun := _unrun_lines(references, judged, configured):
         parts += ["## Studies that were not run", unrun]
     parts += ["## The rule", "\n".join(f"- {sentence}" for sentence in RULE)]
     return "\n\n".join(parts) + "\n"
 
 
-def _unrun(reference: Reference) -> list[Verdict]:
+def _unrun(reference: Reference, configured: Collection[str]) -> list[Verdict]:
     file = f"configs/studies/{reference.study}.json"
-    return judge(None, reference, f"python reproduce.py {file}")
+    write = "" if reference.study in configured else f"write {file}, then "
+    return judge(None, reference, f"{write}python reproduce.py {file}")
 
 
-def _unrun_lines(references: list[Reference], judged: dict[str, list[Verdict]]) -> str:
+def _unrun_lines(
+    references: list[Reference],
+    judged: dict[str, list[Verdict]],
+    configured: Collection[str],
+) -> str:
     done = [[v.claim for v in verdicts] for verdicts in judged.values()]
-    lines = []
-    for reference in references:
-        if reference.claims in done:
-            continue
-        lines.append(f"- `{reference.study}`, {reference.source}:")
-        lines += [
-            f"  - **{v.verdict}** {v.claim.text}: {v.why}"
-            + (f"; `{v.command}` (once its file is there)" if v.command else "")
-            + "."
-            for v in _unrun(reference)
-        ]
-    return "\n".join(lines)
+    return "\n\n".join(
+        f"### {reference.study}\n\nOf {reference.source}.\n\n"
+        + _reasons(_unrun(reference, configured))
+        for reference in references
+        if reference.claims not in done
+    )

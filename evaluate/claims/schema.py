@@ -35,7 +35,7 @@ class SourceRow(Section):
     # In place of `measured.epochs`, where models were trained for different times.
     epochs: Count | None = None
     # Config key -> value: sizes of networks and weights of losses that make it this model.
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Claim(Section):
@@ -170,7 +170,7 @@ class Reference(Section):
     rows: dict[Name, SourceRow]
     claims: Annotated[list[Claim], Field(min_length=1)]
     # What the source's own code did otherwise, and what it says that is no claim.
-    notes: list[Text] = []
+    notes: list[Text] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Reference":
