@@ -31,15 +31,17 @@ def dataset(
     shape: tuple[int, int, int] = (1, 28, 28),
     counts: tuple[int, ...] = (70, 25),
     subset: str | None = None,
+    beside: dict[str, np.ndarray] | None = None,
 ) -> Path:
-    """A prepared data set with a train split and, of two counts, an eval split; its folder."""
+    """A prepared data set with a train split and, of two counts, an eval split; its folder.
+    `beside`: arrays beside the training images, which are `images(counts[0], shape)`."""
     folder = data / name
     folder.mkdir(parents=True)
     splits = {}
     for seed, (split, count) in enumerate(zip(("train", "eval"), counts, strict=False)):
         path = folder / split_file(split)
         content = images(count, shape, seed)
-        write_npz(path, content.shape, [content], {})
+        write_npz(path, content.shape, [content], beside or {} if split == "train" else {})
         size = path.stat().st_size
         splits[split] = {"file": path.name, "count": count, "bytes": size, "sha256": sha256(path)}
     manifest = {

@@ -14,7 +14,6 @@ import torch
 
 from evaluate.features import inception
 from evaluate.features.classifier import classifier_features
-from evaluate.features.recipe import RECIPE
 from evaluate.features.store import FILE, say_once, stored_classifier
 from evaluate.features.targets import find_targets
 from evaluate.metric import FEATURES, OF_FEATURES
@@ -85,20 +84,20 @@ def _inception(weights: Path | None, device: torch.device) -> Features:
 
 def _classifier(dataset: Dataset, device: torch.device) -> Features:
     trained = stored_classifier(dataset, find_targets(dataset), device)
-    record = trained.record
+    record, recipe = trained.record, trained.record["recipe"]
     settings = {
         "weights": FILE,
         "sha256": record["sha256"][:12],
-        "recipe": RECIPE.version,
+        "recipe": recipe["version"],
         "targets": record["targets"],
         "classes": sum(record["classes"]),
-        "steps": RECIPE.steps,
-        "batch": RECIPE.batch,
-        "seed": RECIPE.seed,
+        "steps": recipe["steps"],
+        "batch": recipe["batch"],
+        "seed": recipe["seed"],
         "images": record["images"],
         "held_out": record["held_out"],
         "accuracy": record["accuracy"],
         "chance": record["chance"],
     }
     extract = partial(classifier_features, trained.net.to(device))
-    return Features("classifier", RECIPE.dimensions, settings, extract)
+    return Features("classifier", recipe["dimensions"], settings, extract)

@@ -19,7 +19,7 @@ from evaluate.features.classifier import Classifier, train_classifier
 from evaluate.features.recipe import RECIPE
 from evaluate.features.targets import Targets
 from study.datasets import Dataset
-from study.errors import describe_os_error, one_line
+from study.errors import one_line
 from study.files import write_json, written_whole
 from study.jsonfile import read_json_object
 from study.lock import Busy
@@ -59,7 +59,8 @@ def stored_classifier(dataset: Dataset, targets: Targets, device: torch.device) 
         refused = refused or _write(dataset, file, record)
     trained = Trained(_load(file, dataset, targets), record)
     if refused is not None:
-        say(f"{describe_os_error(refused)}: the classifier is not kept for the next process")
+        why = refused.strerror or one_line(refused)
+        say(f"{dataset.folder}: cannot be written to ({why}): {FILE} is of this process alone")
         _not_kept[_train_sha256(dataset)] = trained
     return trained
 
