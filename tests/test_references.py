@@ -9,12 +9,8 @@ import torch
 from benchmarks.parts import write_dataset
 from evaluate.measure import Meter, Result, measure
 from evaluate.perceptual import Perceptual
-from evaluate.references import (
-    Reference,
-    mean_image,
-    principal_components,
-    references_of,
-)
+from evaluate.principal import mean_image, principal_components
+from evaluate.references import Reference, references_of
 from study.datasets import Dataset, open_dataset
 from study.schema import Evaluation, FiniteData
 from tests import made
