@@ -34,6 +34,11 @@ def parser() -> Parser:
     add_measuring(made)
     made.add_argument("--only", choices=STAGES, help="this stage alone")
     made.add_argument("--status", action="store_true", help="print runs x stages and stop")
+    made.add_argument(
+        "--check",
+        action="store_true",
+        help="write no tables; exit status 1 when a verdict is worse than the committed one",
+    )
     made.add_argument("--dry-run", action="store_true", help="print what would run and stop")
     return made
 
@@ -157,7 +162,7 @@ def run_cells(study: Any, arguments: Any, stages: list[str]) -> list[str]:
 def make_tables(study: Any, arguments: Any) -> None:
     """Write `results/<study>/` and print its tables."""
     from evaluate.mirror import mirror_tables
-    from evaluate.report import write_results
+    from evaluate.report import write_overview, write_results
     from study.datasets import open_dataset
     from study.jsonfile import read_json_object
 
@@ -167,8 +172,23 @@ def make_tables(study: Any, arguments: Any) -> None:
     for table in study.config.tables:
         print(f"\n{table.title}\n")
         print((folder / f"{table.name}.md").read_text(encoding="utf-8"))
+    write_overview(arguments.results)
     print(f"Tables, pictures, definitions, budget: {folder / 'README.md'}")
     mirror_tables(study, read_json_object(folder / "runs.json"), folder, arguments.runs)
+
+
+def check_verdicts(study: Any, arguments: Any) -> list[str]:
+    """Print this study's verdicts, counted; one line for each that is worse than committed."""
+    from evaluate.claims.formats import summary_line
+    from evaluate.report import worse_than_committed
+    from study.datasets import open_dataset
+
+    dataset = open_dataset(arguments.data, dataset_name(study))
+    folders = arguments.runs, arguments.results
+    verdicts, worse = worse_than_committed(study, dataset, *folders, shown_command(arguments))
+    print(summary_line(verdicts))
+    print(f"worse than {arguments.results / study.name / 'verdicts.json'}: {len(worse)}")
+    return [str(claim) for claim in worse]
 
 
 def prepared(study: Any, arguments: Any) -> Any:
@@ -260,6 +280,7 @@ def print_plan(study: Any, arguments: Any) -> None:
 def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch and pythae take seconds to import.
+    from evaluate.claims.check import read_verdicts
     from evaluate.figures.check import check_figures
     from evaluate.tables import check_tables
     from study.datasets import open_dataset
@@ -273,6 +294,8 @@ def main() -> int:
     if arguments.dry_run or arguments.status:
         (print_plan if arguments.dry_run else print_status)(study, arguments)
         return 0
+    if arguments.check:
+        read_verdicts(arguments.results / study.name)  # or there is nothing to check against
     stages = [arguments.only] if arguments.only else list(STAGES)
     if "evaluate" in stages:
         check_measurable(study, arguments)
@@ -286,7 +309,9 @@ def main() -> int:
         failures = run_cells(study, arguments, work)
         if "evaluate" in stages:
             failures += evaluate_references(study, arguments)
-    if "tables" in stages:
+    if arguments.check:
+        failures += check_verdicts(study, arguments)
+    elif "tables" in stages:
         try:
             make_tables(study, arguments)
         except RunFailed as error:

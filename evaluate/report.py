@@ -2,23 +2,32 @@
 
 import itertools
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluate.claims.check import Worse, compare, read_verdicts
+from evaluate.claims.formats import summary_line
+from evaluate.claims.judge import Verdict, judge
+from evaluate.claims.page import overview, write_verdicts
+from evaluate.claims.schema import Reference, read_reference, reference_path
 from evaluate.figures.draw import draw_figures
 from evaluate.figures.source import Drawn
 from evaluate.findings import collapses
 from evaluate.formats import footnotes, markdown_grid, markdown_note, to_csv, to_markdown
 from evaluate.latex import to_latex
-from evaluate.record import deflate, gather
+from evaluate.record import deflate, gather, read_record
 from evaluate.tables import Table, build_table, measured, pieces
 from study.datasets import Dataset
 from study.errors import RunFailed
 from study.expansion import Study
 from study.files import write_json, write_text
+from study.provenance import ROOT
 
 # More metrics than these side by side, and a page cuts its table in pieces.
 WIDE = 8
+# What sources claim: part of the project, wherever a study's own results go.
+REFERENCES = ROOT / "results" / "reference"
 
 
 def write_results(study: Study, dataset: Dataset, runs: Path, results: Path, command: str) -> Path:
@@ -35,8 +44,42 @@ def write_results(study: Study, dataset: Dataset, runs: Path, results: Path, com
     write_json(folder / "runs.json", deflate(record))
     figures = draw_figures(study, record, runs / study.name, folder)
     tables = write_tables(record, folder)
-    write_text(folder / "README.md", page(record, tables, figures))
+    reference = reference_of(record)
+    verdicts = write_verdicts(record, reference, folder, command) if reference else []
+    write_text(folder / "README.md", page(record, tables, figures, verdicts))
     return folder
+
+
+def reference_of(record: dict[str, Any]) -> Reference | None:
+    """What the study's source claims, as data; None where nobody has written it down."""
+    path = reference_path(REFERENCES, record)
+    return read_reference(path) if path.is_file() else None
+
+
+def worse_than_committed(
+    study: Study, dataset: Dataset, runs: Path, results: Path, command: str
+) -> tuple[list[Verdict], list[Worse]]:
+    """The verdicts that the run directories give now, and those worse than the committed ones.
+
+    Nothing is written. StudyError where the study has no committed verdicts.
+    """
+    committed = read_verdicts(results / study.name)
+    record = gather(study, dataset, runs, command)
+    reference = reference_of(record)
+    verdicts = judge(record, reference, command) if reference else []
+    return verdicts, compare(committed, verdicts)
+
+
+def write_overview(results: Path) -> None:
+    """`results/README.md`: how many claims of each source came out, those never run included."""
+    references = [read_reference(path) for path in sorted(REFERENCES.glob("*.json"))]
+    judged = {}
+    for path in sorted(results.glob("*/runs.json")):
+        record = read_record(path)
+        if (reference := reference_of(record)) is not None:
+            judged[path.parent.name] = judge(record, reference, record["command"])
+    configured = {path.stem for path in (ROOT / "configs" / "studies").glob("*.json")}
+    write_text(results / "README.md", overview(references, judged, configured))
 
 
 def write_tables(record: dict[str, Any], folder: Path) -> list[Table]:
@@ -50,9 +93,18 @@ def write_tables(record: dict[str, Any], folder: Path) -> list[Table]:
     return tables
 
 
-def page(record: dict[str, Any], tables: list[Table], figures: list[Drawn]) -> str:
+def page(
+    record: dict[str, Any],
+    tables: list[Table],
+    figures: list[Drawn],
+    verdicts: Sequence[Verdict] = (),
+) -> str:
     """The study's README.md."""
     parts = [f"# {record['title']}", f"Re-runs: {record['source']}", _what_ran(record)]
+    if verdicts:
+        parts.append(
+            f"Against its source: {summary_line(list(verdicts))}: [verdicts](VERDICTS.md)."
+        )
     for table in tables:
         parts.append(f"## {table.title}")
         parts += [*(markdown_grid(piece) for piece in pieces(table, WIDE)), markdown_note(table)]

@@ -275,6 +275,7 @@ FigureKind = Literal[
     "beta_grid",
     "three_rows",
     "self_reconstructions",
+    "neighbours",
     "radar",
     "rate_distortion",
     "loss_curves",
@@ -287,7 +288,8 @@ class StudyFigure(Section):
 
     reconstructions, generations: a line of images for each row. beta_grid: both over β, a file for
     each run with a grid over model.beta. three_rows: original, reconstruction, generated, a file
-    for each row. self_reconstructions: samples over their own reconstructions. radar: metrics of
+    for each row. self_reconstructions: samples over their own reconstructions. neighbours: samples
+    over the training images nearest to them. radar: metrics of
     reconstruction. rate_distortion: KL against MSE. loss_curves: all rows in one file;
     loss_curve: a file for each row.
     """

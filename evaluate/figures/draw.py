@@ -9,6 +9,7 @@ from evaluate.figures.curves import loss_curve, loss_curves
 from evaluate.figures.images import (
     beta_grid,
     generations,
+    neighbours,
     reconstructions,
     self_reconstructions,
     three_rows,
@@ -23,6 +24,7 @@ _KINDS: dict[FigureKind, Draw] = {
     "beta_grid": beta_grid,
     "three_rows": three_rows,
     "self_reconstructions": self_reconstructions,
+    "neighbours": neighbours,
     "radar": radar,
     "rate_distortion": rate_distortion,
     "loss_curves": loss_curves,

@@ -105,23 +105,50 @@ def three_rows(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     return Drawn(files, "Original, reconstruction, generated", caption)
 
 
+def _pairs(source: Source, kind: str, second: str) -> list[Block]:
+    """A block for each sampler of each row: its samples over what `kind` has for each of them."""
+    blocks = []
+    for row in source.rows:
+        beside = {key: images for key, _, images in source.generations(row, kind)}
+        for key, label, images in source.generations(row):
+            if key in beside:
+                blocks.append(Block(label, [("sample", images), (second, beside[key])]))
+    return blocks
+
+
 def self_reconstructions(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     """Samples of each row over the model's own reconstructions of them."""
-    blocks = []
-    rows = source.rows
-    for row in rows:
-        again = {key: images for key, _, images in source.generations(row, "self_reconstructions")}
-        for key, label, images in source.generations(row):
-            if key in again:
-                block = [("sample", images), ("its reconstruction", again[key])]
-                blocks.append(Block(label, block))
     title = "Samples over their own reconstructions"
+    blocks = _pairs(source, "self_reconstructions", "its reconstruction")
+    caption = (
+        f"Each model's samples ({_draws(source.rows)}) and what the model makes of them when it "
+        "encodes and decodes them: what the generation table measures. First seeds."
+    )
+    return _blocks_or_none(source, figure, folder, blocks, title, caption)
+
+
+def neighbours(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
+    """Samples of each row over the training images nearest to them: does a model copy?"""
+    title = "Samples over the training images nearest to them"
+    blocks = _pairs(source, "neighbours", "nearest training image")
+    caption = (
+        f"Each model's samples ({_draws(source.rows)}) and, of the whole training split, the image "
+        "nearest to each by squared pixel distance: a sample that equals its neighbour is a copy. "
+        "First seeds."
+    )
+    return _blocks_or_none(source, figure, folder, blocks, title, caption)
+
+
+def _blocks_or_none(
+    source: Source,
+    figure: StudyFigure,
+    folder: Path,
+    blocks: list[Block],
+    title: str,
+    caption: str,
+) -> Drawn:
     if not blocks:
         return Drawn([], title, "Not drawn: no run of this study has pictures of them.")
     file = f"{figure.file}.png"
     image_blocks(blocks, f"{source.study}: {title}", folder / file)
-    caption = (
-        f"Each model's samples ({_draws(rows)}) and what the model makes of them when it "
-        "encodes and decodes them: what the generation table measures. First seeds."
-    )
     return Drawn([file], title, caption)
