@@ -7,10 +7,12 @@ import pytest
 import torch
 from prdc import compute_prdc
 from scipy.spatial import distance as scipy_distance
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from evaluate.metrics import nearest as nearest_module
+from evaluate.metrics import pairs
 from evaluate.metrics import prdc as prdc_module
 from evaluate.metrics.active_units import LatentMoments, active_units
 from evaluate.metrics.diversity import Diversity
@@ -218,7 +220,7 @@ def package(real: torch.Tensor, fake: torch.Tensor, k: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("k", "first", "second"), [(1, 30, 40), (5, 120, 77), (20, 60, 150)])
-@pytest.mark.parametrize("entries", [1 << 22, 500])
+@pytest.mark.parametrize("entries", [1 << 20, 500])
 def test_prdc_is_the_packages(k, first, second, entries, monkeypatch, capsys) -> None:
     monkeypatch.setattr(prdc_module, "_ENTRIES", entries)
     real, fake = vectors(first, 8), vectors(second, 8, 1)
@@ -347,3 +349,34 @@ def test_information_rate_of_the_report() -> None:
     assert round(information_rate_as_published(unit, 0.2), 2) == 12.92
     mixed = torch.tensor([0.0, 0.12, 0.28])  # by hand, σ² = 0.04: ½ (0 + log2 4 + log2 8) = 2.5
     assert information_rate(mixed, 0.2) == pytest.approx(2.5, rel=1e-6)
+
+
+# Memory
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many bytes the largest tensor has that is made within."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
+        return made
+
+
+def test_memory_does_not_grow_with_the_pairs(monkeypatch) -> None:
+    """Of 400 x 700 pairs no more than 2000 are ever held; the vectors are 8 x 700 values."""
+    for module in (nearest_module, prdc_module, pairs):
+        monkeypatch.setattr(module, "_ENTRIES", 2000)
+    monkeypatch.setattr(nearest_module, "_ROWS", 50)
+    real, fake = vectors(400, 8), vectors(700, 8, 1)
+    most = fake.nbytes
+    with Largest() as seen:
+        prdc(real, fake, 3)
+        nearest(fake.float(), real.float().split(100))
+        # Ties all over: every pair is to be looked at exactly.
+        nearest(torch.zeros(30, 8), torch.ones(400, 8).split(100))
+    assert 0 < seen.bytes <= most

@@ -10,8 +10,8 @@ import torch
 
 from evaluate.metrics.pairs import squared_distances
 
-# Of a block of squared distances: 32 MB.
-_ENTRIES = 1 << 22
+# Of a block of squared distances: 8 MB.
+_ENTRIES = 1 << 20
 # Of a squared distance as |a|² + |b|² - 2 a·b in float64, in units of |a|² + |b|²: above what
 # rounding comes to, and below what tells two vectors of features apart.
 _ROUNDING = 1e-11
