@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.metric import Metric
+from evaluate.metric import Metric, as_published
 from evaluate.rows import Measured, columns, generated, reconstructed
 from evaluate.statistics import holm, paired_bootstrap, welch
 from study.npz import member_names, open_array
 
 # Rows whose p against the best is at least this are not distinguishable from it.
 ALPHA = 0.05
+# How the key of what a source printed and computed otherwise ends.
+AS_PUBLISHED = as_published("").strip()
 BOOTSTRAP, WELCH = "paired bootstrap", "Welch"
 PerImage = Mapping[tuple[str, int], Path]
 
@@ -26,8 +28,9 @@ def compare(record: dict[str, Any], per_image: PerImage) -> list[dict[str, Any]]
     seeds is best, and for every other row that it could be held against its `p`: paired bootstrap
     of per-image values, Welch's test over seeds for numbers of a whole split. Holm's correction is
     over all pairs of rows, not those with the best alone: the best is the best by these very
-    numbers, and chosen so it would be called better than its equals too often. Reference rows are
-    not compared.
+    numbers, and chosen so it would be called better than its equals too often. Not compared are
+    reference rows, and columns as published: the talk's BCE is summed over an image for one model
+    and averaged over its pixels for the next.
     """
     made = []
     for of, kind in (("reconstruction", reconstructed), ("generation", generated)):
@@ -36,7 +39,7 @@ def compare(record: dict[str, Any], per_image: PerImage) -> list[dict[str, Any]]
             key for row in rows for entry in row.entries if entry for key in entry["metrics"]
         )
         for column in columns(rows, keys):
-            if column.better is None:
+            if column.better is None or column.key.endswith(AS_PUBLISHED):
                 continue
             compared = _compare(column, rows, per_image, record["split"])
             if compared:

@@ -189,7 +189,7 @@ def _uncertainty(table: Table) -> list[str]:
 
 
 def _marks(table: Table) -> list[str]:
-    """What bold and the mark are, by which test; and where a best could not be tested."""
+    """What bold and the mark are, by which test; and where nothing was compared."""
     tested = [
         any(isinstance(cell, TableCell) and cell.p is not None for cell in cells)
         for cells in zip(*(row.cells for row in table.rows), strict=True)
@@ -214,7 +214,7 @@ def _marks(table: Table) -> list[str]:
         if sum(isinstance(row.cells[number], TableCell) for row in table.rows) > 1
     ]
     if untested:
-        said.append(f"Nothing is marked where nothing could be tested: {', '.join(untested)}.")
+        said.append(f"Not compared, and so not marked: {', '.join(untested)}.")
     return said
 
 

@@ -15,7 +15,7 @@ import numpy as np
 LEVEL = 0.95
 DRAWS = 10_000
 # Entries of a chunk of bootstrap weights: what bounds the memory (8 bytes each, thrice).
-_CHUNK = 2_000_000
+_CHUNK = 1_000_000
 # Weights that are kept from one metric to the next, where they are no more than so many.
 _KEPT = 50_000_000
 # Of permutations over seeds: all of them up to so many, else so many drawn.

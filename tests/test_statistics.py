@@ -19,15 +19,15 @@ from evaluate.statistics import (
 
 
 def test_bootstrap_weights_are_counts_of_n_draws() -> None:
-    chunks = list(bootstrap_weights(700, 6000, 0))
+    chunks = list(bootstrap_weights(700, 4000, 0))
     assert len(chunks) == 3, "in chunks"
     weights = np.concatenate(chunks)
-    assert weights.shape == (6000, 700)
+    assert weights.shape == (4000, 700)
     assert (weights.sum(1) == 700).all() and (weights == weights.round()).all()
     # Of a multinomial: mean 1, variance 1 - 1/n.
     assert weights.mean(0) == pytest.approx(np.ones(700), abs=0.07)
     assert weights.var() == pytest.approx(1 - 1 / 700, abs=0.01)
-    np.testing.assert_array_equal(weights, np.concatenate(list(bootstrap_weights(700, 6000, 0))))
+    np.testing.assert_array_equal(weights, np.concatenate(list(bootstrap_weights(700, 4000, 0))))
 
 
 def test_bootstrap_interval_is_that_of_scipy() -> None:
