@@ -62,8 +62,8 @@ class Verdict:
     verdict: Word5
     ours: str
     why: str
-    theirs: str = ""
     command: str | None = None
+    theirs: str = ""
     metric: str | None = None
     numbers: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
 

@@ -1,0 +1,412 @@
+"""Verdicts on made-up results: every one is known, just inside and just outside each rule."""
+
+import itertools
+
+import pytest
+
+from evaluate.claims import over_seeds
+from evaluate.claims.judge import judge
+from evaluate.statistics import seed_interval
+from tests.made_claims import (
+    COMMAND,
+    FULL,
+    MEASURED,
+    ROWS,
+    cells,
+    exists,
+    order,
+    reference,
+    study,
+    trend,
+    value,
+    verdict,
+    word,
+)
+from tests.made_record import sampled
+
+BOTH = {"metric": "BCE", "as_published": "BCE (as published)"}
+
+
+# --- numbers: the source's rounding and our interval ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        (0.0145, "reproduced"),
+        (0.01449, "not reproduced"),
+        (0.0155, "reproduced"),
+        (0.01551, "not reproduced"),
+        # Our interval has only to meet the source's rounding.
+        ((0.0165, [0.0155, 0.0175]), "reproduced"),
+        ((0.0165, [0.01551, 0.0175]), "not reproduced"),
+        ((0.0135, [0.0125, 0.0145]), "reproduced"),
+        ((0.0135, [0.0125, 0.01449]), "not reproduced"),
+    ],
+)
+def test_one_seed_has_its_bootstrap_interval_or_the_rounding_alone(ours, expected) -> None:
+    assert word(study(a=[ours]), value(0.015, 3)) == expected
+
+
+def test_several_seeds_have_the_interval_of_their_mean_and_not_of_their_images() -> None:
+    seeds = (0.0160, 0.0162, 0.0164)
+    low, _ = seed_interval(seeds)
+    assert low == pytest.approx(0.0157032, abs=1e-7)  # 0.0162 - 4.30265 x 0.0002 / √3
+    made = study(a=[(seed, [0.0, 1.0]) for seed in seeds])
+    unit = 0.0005
+    just_in, just_out = low - unit + 1e-6, low - unit - 1e-6
+    for number, expected in ((just_in, "reproduced"), (just_out, "not reproduced")):
+        claim = value() | {"number": None, "decimals": None}
+        claim |= {"low": number - unit, "high": number + unit}
+        assert word(made, claim) == expected
+    assert "0.01620 [0.01570, 0.01670] (n = 3)" in verdict(made, value()).ours
+
+
+@pytest.mark.parametrize(
+    ("claim", "ours", "expected"),
+    [
+        (value(5.2, 1), 5.26, "not reproduced"),
+        (value(5.2, 1, approx=True), 5.26, "reproduced"),
+        (value(5.2, 1, approx=True), 5.31, "not reproduced"),
+        (value(46.0, 0), 46.5, "reproduced"),
+        (value(46.0, 0), 46.51, "not reproduced"),
+        (value(None, None, low=0.015, high=0.018), 0.018, "reproduced"),
+        (value(None, None, low=0.015, high=0.018), 0.01801, "not reproduced"),
+        (value(None, None, low=0.015, high=0.018), 0.0149, "not reproduced"),
+    ],
+)
+def test_rounding_may_be_about_or_a_range(claim, ours, expected) -> None:
+    assert word(study(a=[ours]), claim) == expected
+
+
+@pytest.mark.parametrize(("half", "expected"), [(0.0037, "reproduced"), (0.0038, "cannot tell")])
+def test_an_interval_that_would_hold_nearly_anything_reproduces_nothing(half, expected) -> None:
+    made = study(a=[(0.015, [0.015 - half, 0.015 + half])])
+    assert word(made, value()) == expected
+    # But what even that does not meet is another number.
+    assert word(made, value(0.030)) == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("defined", "published", "expected"),
+    [
+        (23.2, 23.2, "reproduced"),
+        (0.5, 23.2, "differs in definition"),
+        (23.2, 0.5, "differs in definition"),
+        (0.5, 0.6, "not reproduced"),
+    ],
+)
+def test_a_number_that_the_source_computed_otherwise(defined, published, expected) -> None:
+    made = study(a=[{"BCE": defined, "BCE (as published)": published}])
+    found = verdict(made, value(23.2, 1, **BOTH))
+    assert found.verdict == expected
+    for way, ours in (("as defined", defined), ("as published", published)):
+        assert f"{way} {ours:.4g}" in found.ours.replace("0.5000", "0.5").replace("23.20", "23.2")
+    if expected == "differs in definition":
+        assert found.why.startswith("it comes out as published") == (published == 23.2)
+
+
+def test_of_two_definitions_one_that_is_not_measured_leaves_it_open() -> None:
+    found = verdict(study(a=[{"BCE": 23.2}]), value(23.2, 1, **BOTH))
+    assert found.verdict == "open" and "BCE (as published)" in found.why
+    assert "as defined 23.20" in found.ours
+
+
+# --- cannot tell: budget, split, size, networks --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epochs", "images", "judged"),
+    [
+        (10, 8000, True),
+        (5, 8000, True),
+        (10, 4000, True),
+        (10, 3999, False),
+        (20, 8000, True),
+        (10, 16001, False),
+        (20, 4000, True),
+        (1, 80000, True),
+    ],
+)
+def test_half_to_twice_the_training_may_be_compared(epochs, images, judged) -> None:
+    for ours, otherwise in ((0.015, "reproduced"), (0.02, "not reproduced")):
+        found = verdict(study(a=[ours], epochs=epochs, images=images), value())
+        assert found.verdict == (otherwise if judged else "cannot tell")
+        if not judged:
+            assert "times the source's training" in found.why and found.command == FULL
+
+
+@pytest.mark.parametrize(
+    ("stated", "made", "expected"),
+    [
+        ({"epochs": None}, {"epochs": 1}, "reproduced"),
+        ({"epochs": None}, {"images": 100}, "cannot tell"),
+        ({"training_images": None}, {"images": 100}, "reproduced"),
+        ({"training_images": None}, {"epochs": 4}, "cannot tell"),
+        ({"split": "train"}, {}, "cannot tell"),
+        ({"split": "test"}, {}, "cannot tell"),
+        ({"split": "held out"}, {}, "reproduced"),
+        ({"split": None}, {}, "reproduced"),
+        ({"image_size": 32}, {}, "cannot tell"),
+        ({"image_size": None}, {"size": 64}, "reproduced"),
+    ],
+)
+def test_only_what_the_source_states_is_compared(stated, made, expected) -> None:
+    record = study(a=[0.015], **made)
+    assert word(record, value(), measured=MEASURED | stated) == expected
+
+
+def test_training_images_are_not_held_out() -> None:
+    made = study(a=[0.015]) | {"split": "train"}
+    assert word(made, value(), measured=MEASURED | {"split": "held out"}) == "cannot tell"
+
+
+def test_a_smaller_budget_of_ours_is_not_held_against_a_source_that_states_none() -> None:
+    silent = MEASURED | {"epochs": None, "training_images": None}
+    made = study(a=[0.02])
+    found = verdict(made, value(), measured=silent)
+    assert found.verdict == "cannot tell" and "budget 'small'" in found.why
+    assert word(made | {"budget": None}, value(), measured=silent) == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"networks.width": 16}, "reproduced"),
+        ({"networks.width": 128}, "cannot tell"),
+        ({"networks.encoder": [512, 256], "model.latent_dim": 10}, "reproduced"),
+        ({"networks.encoder": [1000]}, "cannot tell"),
+        ({"model.latent_dim": 32}, "cannot tell"),
+    ],
+)
+def test_networks_of_another_size_are_another_model(settings, expected) -> None:
+    rows = ROWS | {"a": {"label": "A", "settings": settings}}
+    assert word(study(a=[0.015]), value(), rows=rows) == expected
+
+
+def test_a_row_may_have_been_trained_for_another_time() -> None:
+    rows = ROWS | {"a": {"label": "A", "epochs": 100}}
+    assert word(study(a=[0.015], epochs=10), value(), rows=rows) == "cannot tell"
+    assert word(study(a=[0.015], epochs=60), value(), rows=rows) == "reproduced"
+
+
+# --- trends and orders ---------------------------------------------------------------------------
+
+
+def seeds(*means: float) -> dict[str, list[float]]:
+    """Rows a, b, c with three seeds each, near these means."""
+    return {row: [mean - 0.001, mean, mean + 0.001] for row, mean in zip("abc", means, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("direction", "means", "expected"),
+    [
+        ("rises", (0.1, 0.2, 0.3), "reproduced"),
+        ("falls", (0.1, 0.2, 0.3), "not reproduced"),
+        ("falls", (0.3, 0.2, 0.1), "reproduced"),
+        ("rises", (0.3, 0.2, 0.1), "not reproduced"),
+        ("rises", (0.2, 0.2, 0.2), "cannot tell"),
+        ("falls", (0.1, 0.3, 0.1), "cannot tell"),
+    ],
+)
+def test_trends_are_tested_over_seeds(direction, means, expected) -> None:
+    found = verdict(study(**seeds(*means)), trend(direction))
+    assert found.verdict == expected and "p = " in found.why
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "than", "expected"),
+    [
+        (0.1, 0.2, 0.3, "b", "reproduced"),
+        (0.2, 0.1, 0.3, "b", "not reproduced"),
+        (0.1, 0.1, 0.3, "b", "cannot tell"),
+        (0.1, 0.2, 0.3, "bc", "reproduced"),
+        (0.3, 0.2, 0.1, "bc", "not reproduced"),
+        # Better than one, worse than the other: three seeds do not show it after correction.
+        (0.2, 0.1, 0.3, "bc", "cannot tell"),
+    ],
+)
+def test_orders_are_tested_over_seeds(a, b, c, than, expected) -> None:
+    made = study(**seeds(a, b, c))
+    assert word(made, order(*than)) == expected
+    other_way = {"reproduced": "not reproduced", "not reproduced": "reproduced"}
+    if len(than) == 1:
+        assert word(made, order(*than, direction="higher")) == other_way.get(expected, expected)
+
+
+def test_one_row_that_is_better_refutes_best_of_all_with_seeds_enough() -> None:
+    many = {"a": [0.2 + n / 1e4 for n in range(6)], "b": [0.1 + n / 1e4 for n in range(6)]}
+    made = study(**many, c=[0.3 + n / 1e4 for n in range(6)])
+    assert word(made, order("b", "c")) == "not reproduced"
+
+
+@pytest.mark.parametrize("claim", [trend(), order()])
+def test_one_seed_decides_no_trend_and_no_order(claim) -> None:
+    found = verdict(study(a=[0.1], b=[0.2], c=[0.3]), claim)
+    assert found.verdict == "cannot tell" and "one seed a row" in found.why
+
+
+def test_two_seeds_a_row_are_too_few_for_an_order_but_may_show_a_trend() -> None:
+    made = study(a=[0.10, 0.11], b=[0.20, 0.21], c=[0.30, 0.31])
+    assert word(made, order()) == "cannot tell"  # 1/6 at the least
+    assert word(made, trend()) == "reproduced"  # 1/90
+
+
+@pytest.mark.parametrize(
+    ("claimed", "contrary", "expected"),
+    [
+        (0.05, 1.0, "reproduced"),
+        (0.0501, 0.9, "cannot tell"),
+        (0.9, 0.0501, "cannot tell"),
+        (1.0, 0.05, "not reproduced"),
+        (None, None, "cannot tell"),
+    ],
+)
+def test_the_level_of_both_tests(monkeypatch, claimed, contrary, expected) -> None:
+    made = study(**seeds(0.1, 0.2, 0.3))
+
+    def trend_test(groups):
+        return None if claimed is None else (claimed, contrary)
+
+    def order_test(a, b):
+        return claimed if a[0] < b[0] else contrary
+
+    monkeypatch.setattr(over_seeds, "trend_test", trend_test)
+    monkeypatch.setattr(over_seeds, "order_test", order_test)
+    assert word(made, trend()) == expected
+    assert word(made, order()) == expected
+
+
+@pytest.mark.parametrize(
+    ("ps", "p"), [([0.05], 0.05), ([0.01, 0.9], 0.02), ([0.05, 0.05], 0.05), ([0.5, 0.4], 0.5)]
+)
+def test_simes(ps, p) -> None:
+    assert over_seeds.simes(ps) == pytest.approx(p)
+
+
+@pytest.mark.parametrize("claim", [trend(), order(), exists(below=0.15)])
+def test_a_small_budget_may_confirm_what_is_no_number_but_not_refute_it(claim) -> None:
+    confirmed = verdict(study(**seeds(0.1, 0.2, 0.3), epochs=1), claim)
+    assert confirmed.verdict == "reproduced"
+    assert "(although 0.1 times the source's training" in confirmed.why
+    against = study(**seeds(0.3, 0.2, 0.1), epochs=1)
+    refuted = verdict(against, claim)
+    assert refuted.verdict == "cannot tell" and refuted.command == FULL
+    whole = study(**seeds(0.3, 0.2, 0.1))
+    assert word(whole, claim) == "not reproduced"
+
+
+# --- bounds and ratios ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "bounds", "expected"),
+    [
+        (0.0999, {"below": 0.1}, "reproduced"),
+        (0.1, {"below": 0.1}, "not reproduced"),
+        (0.1001, {"above": 0.1}, "reproduced"),
+        (0.1, {"above": 0.1}, "not reproduced"),
+        ((0.09, [0.08, 0.0999]), {"below": 0.1}, "reproduced"),
+        ((0.09, [0.08, 0.1]), {"below": 0.1}, "cannot tell"),
+        ((0.11, [0.0999, 0.12]), {"below": 0.1}, "cannot tell"),
+        ((0.11, [0.1, 0.12]), {"below": 0.1}, "not reproduced"),
+        (1.0, {"above": 0.8, "below": 1.25}, "reproduced"),
+        (1.3, {"above": 0.8, "below": 1.25}, "not reproduced"),
+        ((1.2, [1.1, 1.3]), {"above": 0.8, "below": 1.25}, "cannot tell"),
+    ],
+)
+def test_bounds(ours, bounds, expected) -> None:
+    assert word(study(a=[ours]), exists(**bounds)) == expected
+
+
+def test_a_bound_over_seeds_takes_the_interval_of_their_mean() -> None:
+    close = [0.05, 0.06, 0.07]
+    assert word(study(a=close), exists(below=0.1)) == "reproduced"
+    assert word(study(a=[0.01, 0.06, 0.11]), exists(below=0.1)) == "cannot tell"
+
+
+def test_a_ratio_of_two_metrics_is_taken_seed_by_seed() -> None:
+    # Each seed has the ratio 10 exactly, though the metrics themselves vary much.
+    made = study(a=[{"BCE": s, "KL": s * 78.4} for s in (0.1, 0.2, 0.4)])
+    over = {"metric": "KL", "scale": 784.0}
+    assert word(made, exists(metric="BCE", over=over, above=9.99)) == "reproduced"
+    assert word(made, exists(metric="BCE", over=over, above=10.01)) == "not reproduced"
+
+
+def test_a_ratio_of_two_rows() -> None:
+    made = study(a=[0.009], b=[0.01])
+    assert word(made, exists(over={"row": "b"}, above=0.89, below=0.91)) == "reproduced"
+    assert word(made, exists(over={"row": "b"}, below=0.899)) == "not reproduced"
+    assert word(study(a=[0.1], b=[0.0]), exists(over={"row": "b"}, below=1.0)) == "cannot tell"
+    assert word(study(a=[0.1]), exists(over={"row": "b"}, below=1.0)) == "open"
+
+
+# --- open: what is missing -----------------------------------------------------------------------
+
+
+def test_a_missing_run_is_open_with_its_command() -> None:
+    for rows, why in (
+        ({"a": [None, None]}, "seed 0, 1"),
+        ({"a": [0.015, None]}, "seed 1"),
+        ({"b": [0.015]}, "no row 'a'"),
+    ):
+        found = verdict(study(**rows), value())
+        assert found.verdict == "open" and why in found.why
+        assert found.command is not None and found.command.endswith(COMMAND)
+
+
+def test_a_seed_that_never_started_has_no_config() -> None:
+    made = study(a=[0.015, None])
+    made["rows"][0]["cells"][1] = {"seed": 1, "metrics": None}
+    assert word(made, value()) == "open"
+
+
+def test_missing_weights_are_named() -> None:
+    made = study(a=[0.015])
+    made["rows"][0]["cells"][0]["missing"] = {"LPIPS": "vgg16-397923af.pth was not found"}
+    found = verdict(made, value(metric="LPIPS"))
+    assert found.verdict == "open" and "vgg16-397923af.pth was not found" in found.why
+    assert found.command is not None
+    assert found.command.startswith("put vgg16-397923af.pth into") and COMMAND in found.command
+
+
+@pytest.mark.parametrize("key", ["KL", "coverage@t", "D_KL (as published)", "reconstruction bits"])
+def test_a_missing_metric_is_open(key: str) -> None:
+    found = verdict(study(a=[0.015]), value(metric=key))
+    assert found.verdict == "open" and f"{key} is not measured" in found.why
+    assert ("evaluation.finite" in (found.command or "")) == (key != "KL")
+
+
+def test_samples_are_looked_up_by_their_sampler() -> None:
+    made = study(a=[0.015])
+    drawn = sampled("z ~ N(0, I)", 0.5) | {"metrics": cells({"MSE": 0.03})}
+    made["rows"][0]["cells"][0]["generations"] = {"prior": drawn}
+    assert word(made, value(0.03, 2, sampler="prior")) == "reproduced"
+    assert word(made, value(0.015, 3)) == "reproduced"
+    absent = verdict(made, value(0.03, 2, sampler="maf"))
+    assert absent.verdict == "open" and "samples by 'maf'" in absent.why
+
+
+def test_what_no_measure_decides_is_open_and_says_what_is_missing() -> None:
+    claim = {"id": "w", "kind": "word", "text": "codes are reused", "place": "text"}
+    claim |= {"basis": "stated", "open": "a comparison of codes"}
+    found = verdict(study(a=[0.015]), claim)
+    assert found.verdict == "open" and "a comparison of codes" in found.why
+
+
+def test_without_a_record_everything_is_open_and_nothing_is_left_out() -> None:
+    source = reference(value(), trend(), order(), exists(below=1.0))
+    found = judge(None, source, FULL)
+    assert [v.claim for v in found] == source.claims
+    assert {(v.verdict, v.command) for v in found} == {("open", FULL)}
+
+
+def test_every_claim_has_one_verdict_whatever_is_there() -> None:
+    claims = [value(), trend(), order(), exists(below=1.0)]
+    source = reference(*claims)
+    for here in itertools.product(([], [None], [0.01], [0.01, 0.02]), repeat=3):
+        rows = {name: seeds for name, seeds in zip("abc", here, strict=True) if seeds}
+        found = judge(study(**rows), source, COMMAND)
+        assert [v.claim.id for v in found] == [claim["id"] for claim in claims]
+        assert all(v.why and v.theirs for v in found)
+        assert all(v.command for v in found if v.verdict == "open")
