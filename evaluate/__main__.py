@@ -1,34 +1,46 @@
-"""`python -m evaluate RUN_DIR`: measure a trained run."""
+"""`python -m evaluate RUN_DIR` measures a trained run, `diff RUN RUN` compares two run
+directories, `metrics` describes what is measured.
 
-from pathlib import Path
+A run directory that is called diff or metrics is reached as ./diff or ./metrics.
+"""
+
+import sys
 from typing import Any
 
-from study.cli import Parser, add_measuring, positive_int
+from evaluate.options import diffing, listing, measuring
 from study.errors import run_command
-
-SPLITS = ("train", "eval", "test")
-
-
-def parser() -> Parser:
-    """The command line of `python -m evaluate`."""
-    made = Parser(prog="python -m evaluate", description="Measure a trained run directory.")
-    made.add_argument("run", type=Path, metavar="RUN_DIR", help="a directory that train made")
-    made.add_argument("--split", choices=SPLITS, help="in place of evaluation.split")
-    made.add_argument(
-        "--batch-size",
-        type=positive_int,
-        default=64,
-        metavar="N",
-        help="images at a time; changes no number (64)",
-    )
-    made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets (data)")
-    made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
-    add_measuring(made)
-    return made
 
 
 def main() -> int:
-    arguments = parser().parse_args()
+    word, *rest = sys.argv[1:] or [""]
+    if word == "diff":
+        return diff_runs(rest)
+    if word == "metrics":
+        return list_metrics(rest)
+    return measure_run(sys.argv[1:])
+
+
+def diff_runs(words: list[str]) -> int:
+    """`python -m evaluate diff`."""
+    arguments = diffing().parse_args(words)
+    from evaluate.diff import diff
+
+    print(diff(arguments.one, arguments.two), end="")
+    return 0
+
+
+def list_metrics(words: list[str]) -> int:
+    """`python -m evaluate metrics`."""
+    arguments = listing().parse_args(words)
+    from evaluate.metrics_page import metrics_page
+
+    print(metrics_page(versions=not arguments.page), end="")
+    return 0
+
+
+def measure_run(words: list[str]) -> int:
+    """`python -m evaluate RUN_DIR`."""
+    arguments = measuring().parse_args(words)
     # After parsing, because torch takes seconds to import.
     from evaluate.formats import format_number
     from evaluate.run import evaluate_run

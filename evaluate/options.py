@@ -1,0 +1,73 @@
+"""The command lines of `python -m evaluate`."""
+
+import textwrap
+from pathlib import Path
+
+from study.cli import Parser, add_measuring, positive_int
+
+SPLITS = ("train", "eval", "test")
+
+
+class _Measuring(Parser):
+    """Its help lists the metrics, which the registry knows: torch is imported for that alone."""
+
+    def format_help(self) -> str:
+        from evaluate.registry import GENERATION_KEYS, KEYS
+
+        keys = dict.fromkeys((*KEYS, *GENERATION_KEYS))
+        # A key is not broken at its spaces.
+        listed = ", ".join(key.replace(" ", "\0") for key in keys)
+        lines = textwrap.fill(listed, 96, initial_indent="  ", subsequent_indent="  ")
+        lines = lines.replace("\0", " ")
+        return (
+            f"{super().format_help()}\n"
+            f"metrics, by the keys of --require and of a study's tables:\n{lines}\n\n"
+            f"python -m evaluate metrics: each one's definition, needs and settings\n"
+            f"python -m evaluate diff RUN RUN: what differs between two run directories\n"
+        )
+
+
+def measuring() -> Parser:
+    """Of `python -m evaluate RUN_DIR`."""
+    made = _Measuring(prog="python -m evaluate", description="Measure a trained run directory.")
+    made.add_argument("run", type=Path, metavar="RUN_DIR", help="a directory that train made")
+    made.add_argument("--split", choices=SPLITS, help="in place of evaluation.split")
+    made.add_argument(
+        "--batch-size",
+        type=positive_int,
+        default=64,
+        metavar="N",
+        help="images at a time; changes no number (64)",
+    )
+    made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets (data)")
+    made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
+    add_measuring(made)
+    return made
+
+
+def diffing() -> Parser:
+    """Of `python -m evaluate diff RUN RUN`."""
+    made = Parser(
+        prog="python -m evaluate diff",
+        description="What differs between two run directories: config, data, code, versions, "
+        "machine, and each metric of the splits that both have, with a 95 % interval of the "
+        "difference where they are of the same images. Runs may be unfinished or not measured.",
+        epilog="The exit status is 0 whether or not they differ, 2 where one is no run directory.",
+    )
+    made.add_argument("one", type=Path, metavar="RUN_A", help="a directory that train made")
+    made.add_argument("two", type=Path, metavar="RUN_B", help="another; B - A is what is shown")
+    return made
+
+
+def listing() -> Parser:
+    """Of `python -m evaluate metrics`."""
+    made = Parser(
+        prog="python -m evaluate metrics",
+        description="Every metric with its definition, as Markdown, from the registry.",
+    )
+    made.add_argument(
+        "--page",
+        action="store_true",
+        help="without the versions installed here, as evaluate/METRICS.md has it",
+    )
+    return made
