@@ -182,18 +182,23 @@ def test_another_recipe_another_classifier(copy: Dataset, monkeypatch, capsys) -
 
 
 class Bomb:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
     def __reduce__(self) -> tuple:
-        return Path("/tmp/never-made-by-a-classifier").touch, ()
+        return self.file.touch, ()
 
 
 @pytest.mark.parametrize("damage", ["cut", "code", "record"])
-def test_damage_is_noticed(damage: str, copy: Dataset, capsys) -> None:
+def test_damage_is_noticed(damage: str, copy: Dataset, tmp_path, capsys) -> None:
     before = kept(copy)
     path, record = copy.folder / "classifier.pt", copy.folder / "classifier.json"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     elif damage == "code":
-        path.write_bytes(pickle.dumps(Bomb(), 2))
+        path.write_bytes(pickle.dumps(Bomb(tmp_path / "ran"), 2))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         record.write_text(json.dumps(json.loads(record.read_text()) | {"sha256": digest}))
     else:
@@ -202,7 +207,7 @@ def test_damage_is_noticed(damage: str, copy: Dataset, capsys) -> None:
     said = capsys.readouterr().err
     assert said.startswith(f"{path}: damaged") and "it is trained anew" in said
     assert {n: c for n, (c, _) in kept(copy).items()} == {n: c for n, (c, _) in before.items()}
-    assert not Path("/tmp/never-made-by-a-classifier").exists()
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", [".classifier.pt.lock", "classifier.json"])
@@ -382,6 +387,10 @@ def test_inception_is_torch_fidelitys(random_inception: Path, no_hub, ready, mon
         want = package(torch.from_numpy(levels).repeat(1, 3 // channels, 1, 1))[0]
         assert got.shape == (3, features.dimensions) == (3, 2048)
         assert want.std(0).max() > 1e-3 and torch.equal(got, want)
+    # Grey levels between two are those of the nearer one.
+    between = to_unit(levels.clip(1, 254)) + 0.4 / 255
+    below = to_unit(levels.clip(1, 254)) - 0.4 / 255
+    assert torch.equal(features.extract(between), features.extract(below))
     alone = features.extract(to_unit(levels[1:2]))
     torch.testing.assert_close(alone, got[1:2], rtol=1e-3, atol=1e-4)
 
@@ -412,11 +421,11 @@ def test_a_wrong_inception_file_is_named(damage: str, no_hub, ready, tmp_path, m
         message = "its SHA-256 begins with .*, its name says 6726825d"
     else:
         path = tmp_path / "plain.pth"
-        torch.save({"a": torch.ones(1)} if damage == "foreign" else Bomb(), path)
+        torch.save({"a": torch.ones(1)} if damage == "foreign" else Bomb(tmp_path / "ran"), path)
         path = named_by_its_hash(path)
         monkeypatch.setattr(inception, "FILE", path.name)
         message = "holds no InceptionV3 of torch-fidelity"
     with pytest.raises(StudyError, match=message) as caught:
         load_features(INCEPTION, ready, tmp_path, CPU)
     assert str(path) in str(caught.value)
-    assert not Path("/tmp/never-made-by-a-classifier").exists()
+    assert not (tmp_path / "ran").exists()
