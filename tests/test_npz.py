@@ -62,24 +62,14 @@ def test_zip64_members_are_found(tmp_path: Path) -> None:
     )
 
 
-class Runs:
-    """Unpickling this writes a file: the sign that code ran."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self):
-        return Path.touch, (Path(self.path),)
-
-
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_object_arrays_are_refused_and_run_nothing(save, tmp_path: Path) -> None:
     sign = tmp_path / "sign"
-    save(tmp_path / "a.npz", data=np.array([Runs(sign)], dtype=object))
+    save(tmp_path / "a.npz", data=np.array([made.Runs(sign)], dtype=object))
     with pytest.raises(StudyError, match=r"a.npz: array 'data' cannot be read: .*(O|o)bject array"):
         open_array(tmp_path / "a.npz", "data")
     assert not sign.exists()
-    pickle.loads(pickle.dumps(Runs(sign)))
+    pickle.loads(pickle.dumps(made.Runs(sign)))
     assert sign.exists(), "the test's own trap works"
 
 
