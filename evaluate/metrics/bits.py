@@ -1,4 +1,4 @@
-"""Bits per dimension of 8-bit images (Papamakarios et al. 2017, arXiv:1705.07057, D.2)."""
+"""Bits per dimension of 8-bit images (as in Papamakarios et al. 2017, arXiv:1705.07057)."""
 
 import math
 

@@ -23,6 +23,8 @@ def kernel_distance(
     size = min(subset_size, len(real), len(fake))
     if size < 2:
         raise ValueError(f"needs at least 2 vectors of each set, has {len(real)} and {len(fake)}")
+    if size == len(real) == len(fake):
+        subsets = 1
     rng = np.random.RandomState(seed)
     values = []
     for _ in range(subsets):
@@ -37,7 +39,7 @@ def _chosen(rng: np.random.RandomState, of: int, size: int, device: torch.device
 
 
 def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Unbiased squared maximum mean discrepancy of N x d and M x d: eq. 4 of that paper."""
+    """Unbiased squared MMD of N x d and M x d vectors (Gretton et al. 2012, lemma 6)."""
     within = sum(_mean_of_pairs(_kernel(z, z)) for z in (x, y))
     return float(within - 2 * _kernel(x, y).mean())
 

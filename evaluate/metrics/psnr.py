@@ -1,4 +1,4 @@
-"""Peak signal-to-noise ratio: Huynh-Thu & Ghanbari 2008 (doi:10.1049/el:20080522), eq. 1."""
+"""Peak signal-to-noise ratio: Huynh-Thu & Ghanbari 2008 (doi:10.1049/el:20080522)."""
 
 import torch
 
