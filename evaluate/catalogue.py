@@ -20,6 +20,7 @@ _PIXELS = (
         "higher",
         "dB; 100 for identical images",
         "-10 log10 of an image's MSE (data range 1), which is taken for 1e-10 where it is less",
+        source="doi:10.1049/el:20080522",
     ),
     Metric(
         "BCE",
@@ -172,14 +173,26 @@ _PUBLISHED = (
 FIXED = (*_PIXELS, *_LATENTS, *_SAMPLES, *_PUBLISHED)
 
 
+_FEATURES = {
+    "inception": "InceptionV3 (pool3; images rounded to bytes and scaled to 299 x 299)",
+    "classifier": "the classifier, of mean square 1 over its training images",
+}
+
+
 def set_metrics(word: str, how: Evaluation, settings: dict[str, Any]) -> list[Metric]:
     """Distances of the set of samples and the set of images in the features of `word`."""
     net = FEATURES[word]
-    where = f"features of {'InceptionV3 (pool3)' if word == 'inception' else 'the classifier'}"
+    where = f"features of {_FEATURES[word]}"
     at_most = f"at most {how.feature_images:,} of each"
 
     def metric(
-        name: str, better: str, unit: str, definition: str, source: str, **more: Any
+        name: str,
+        better: str,
+        unit: str,
+        definition: str,
+        source: str,
+        more_needs: str = "",
+        **more: Any,
     ) -> Metric:
         return Metric(
             feature_key(name, word),
@@ -188,8 +201,9 @@ def set_metrics(word: str, how: Evaluation, settings: dict[str, Any]) -> list[Me
             unit,
             f"{definition}; {where}",
             settings | more,
+            package="torch-fidelity" if word == "inception" else None,
             over="split",
-            needs=f"samples and evaluation.features with '{word}'",
+            needs=f"samples and evaluation.features with '{word}'{more_needs}",
             source=source,
         )
 
@@ -201,6 +215,7 @@ def set_metrics(word: str, how: Evaluation, settings: dict[str, Any]) -> list[Me
             "0 for equal means and covariances",
             "Fréchet distance of two Gaussians with the sets' means and covariances",
             "arXiv:1706.08500",
+            "; as many samples as features",
         ),
         metric(
             "KID",
@@ -317,8 +332,7 @@ def finite_metrics(how: FiniteData) -> list[Metric]:
             as_published("Reconstruction error"),
             "lower",
             "per batch of 100 images",
-            "binary cross-entropy summed over a batch of 100 images, which the course report "
-            "calls bits",
+            "the same in bits, summed over a batch of 100 images, as the course report printed it",
             needs="evaluation.finite",
         ),
     ]

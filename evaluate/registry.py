@@ -114,7 +114,7 @@ def likelihood_metrics(how: Evaluation) -> list[Metric]:
                 "bits per pixel and channel of 8-bit images",
                 "-ELBO / (D ln 2) + 8, D pixels and channels",
                 settings,
-                source="arXiv:1705.07057, D.2",
+                source="arXiv:1705.07057",
                 **about,
             )
         )

@@ -46,14 +46,17 @@ class Classifier(nn.Module):
             layers += [nn.Flatten(), nn.Linear(inputs, recipe.dimensions), nn.LeakyReLU(0.1)]
             self.trunk = nn.Sequential(*layers)
             self.heads = nn.Linear(recipe.dimensions, sum(classes))
+        # So that distances have a scale that can be read: features of training images are of mean
+        # square 1.
+        self.register_buffer("scale", torch.ones(()))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """B x C x H x W in [0, 1] -> B x dimensions."""
-        return self.trunk(2 * images - 1)
+        return self.trunk(2 * images - 1) / self.scale
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Logits of each question, B x classes."""
-        return self.heads(self.features(images)).split(self.classes, 1)
+        return self.heads(self.trunk(2 * images - 1)).split(self.classes, 1)
 
 
 def _widths(side: int, recipe: Recipe) -> list[int]:
@@ -99,6 +102,7 @@ def train_classifier(
         learnt, apart = _split(targets.known(), recipe)
         _fit(net, images, targets, learnt, recipe, what)
     net.requires_grad_(False).eval()
+    _set_scale(net, images, learnt, recipe)
     return net, _score(net, images, targets, learnt, apart, recipe)
 
 
@@ -145,6 +149,18 @@ def _fit(
             bar.update(1)
     if not torch.isfinite(loss):
         raise RunFailed(f"{what}: its loss is not finite")
+
+
+@torch.inference_mode()
+def _set_scale(net: Classifier, images: np.ndarray, learnt: np.ndarray, recipe: Recipe) -> None:
+    """Divide the features by their root mean square over the images that were learnt from."""
+    device, squares = net.scale.device, 0.0
+    for start in range(0, len(learnt), recipe.batch):
+        batch = to_unit(images[learnt[start : start + recipe.batch]]).to(device)
+        squares += float(net.features(batch).double().pow(2).sum())
+    mean = squares / (len(learnt) * recipe.dimensions)
+    # A network whose features are all 0 has no scale.
+    net.scale.fill_(mean**0.5 or 1.0)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ class Recipe:
     """Adam on `steps` batches of `batch` images, its rate rising to `rate` and falling to 0
     (one cycle). `version` rises with every change of network, loss, order or schedule."""
 
-    version: int = 1
+    version: int = 2
     # Outputs of the layer whose activations are the features.
     dimensions: int = 64
     # Channels of the last convolutions, the last one last; earlier ones have the first's.
