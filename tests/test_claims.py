@@ -33,6 +33,7 @@ from evaluate.claims.schema import (
     reference_path,
     rows_of,
 )
+from evaluate.record import read_record
 from evaluate.registry import GENERATION_KEYS, KEYS
 from study.errors import StudyError
 from study.expansion import load_study
@@ -271,9 +272,9 @@ def test_the_formats_show_the_same_verdicts() -> None:
 def test_many_claims_are_cut_into_floats_that_hold_all_of_them() -> None:
     many = [v for v in verdicts() for _ in range(10)]
     latex = to_latex(many, "s", "S")
-    assert latex.count(r"\begin{table}") == 3 and "part 3 of 3" in latex
-    assert latex.count("& 0.01500 (n = 1) & reproduced") == 10 and len(many) > 2 * LINES
-    assert latex.count(r"\label{tab:s-verdicts") == 3
+    assert latex.count(r"\begin{table}") == 4 and "part 4 of 4" in latex
+    assert latex.count("& 0.01500 (n = 1) & reproduced") == 10 and len(many) > 3 * LINES
+    assert latex.count(r"\label{tab:s-verdicts") == 4
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
@@ -348,6 +349,20 @@ def test_the_overview_leaves_no_study_out() -> None:
         assert all(claim.id in page for claim in source.claims)
     assert "write configs/studies/celeba56.json, then python" in page
     assert "write configs/studies/celeba32.json" not in page
+
+
+COMMITTED = sorted(ROOT.glob("results/*/verdicts.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_committed_verdicts_are_what_the_code_makes(path, tmp_path) -> None:
+    record = read_record(path.parent / "runs.json")
+    source = read_reference(reference_path(FOLDER, record))
+    write_verdicts(record, source, tmp_path, record["command"])
+    for made_again in tmp_path.iterdir():
+        if made_again.suffix != ".png":
+            committed = path.with_name(made_again.name).read_text()
+            assert made_again.read_text() == committed, made_again.name
 
 
 # --- a study as a regression test ----------------------------------------------------------------
