@@ -3,7 +3,7 @@
 from typing import Any
 
 from evaluate.claims.judge import Verdict, judge
-from evaluate.claims.schema import Reference, read_reference
+from evaluate.claims.schema import Reference, check_reference, read_reference
 from study.provenance import ROOT
 from study.schema import validate
 from tests.made_record import entry, record
@@ -57,7 +57,8 @@ def exists(**more: Any) -> dict:
 def reference(*claims: dict, **more: Any) -> Reference:
     """The made source with these claims; `measured` and `rows` may be changed."""
     made: dict[str, Any] = {"study": "made", "source": "a source", "measured": MEASURED}
-    return validate(Reference, made | {"rows": ROWS, "claims": list(claims)} | more, "made.json")
+    made |= {"rows": ROWS, "claims": list(claims)} | more
+    return check_reference(validate(Reference, made, "made.json"), "made.json")
 
 
 def of(name: str) -> Reference:

@@ -164,9 +164,10 @@ def test_the_notes_have_a_range() -> None:
         ({"numbr": 1.0}, "unknown key"),
         ({"number": "0.015"}, "number"),
         ({"decimals": None}, "number and decimals, or low and high"),
+        ({"number": None, "decimals": None, "low": 2.0, "high": 1.0}, "low is above high"),
         ({"low": 0.1, "high": 0.2}, "number and decimals, or low and high"),
-        ({"row": "d"}, "'d', which rows has not"),
-        ({"contradicts": "x"}, "contradicts 'x'"),
+        ({"row": "d"}, "'v': 'd' is not among rows (a, b, c)"),
+        ({"contradicts": "x"}, "'v': contradicts: no claim has the id 'x'"),
         ({"text": "two\nlines"}, "text"),
     ],
 )
@@ -177,7 +178,7 @@ def test_a_wrong_reference_is_one_line(change, message) -> None:
 
 
 def test_claims_are_told_apart_by_their_ids() -> None:
-    with pytest.raises(StudyError, match="two have the id 'v'"):
+    with pytest.raises(StudyError, match="'v': two have this id"):
         reference(value(), value())
 
 
