@@ -3,9 +3,15 @@
 from typing import Any
 
 from evaluate.claims.judge import Verdict, judge
-from evaluate.claims.schema import Reference
+from evaluate.claims.schema import Reference, check_reference, read_reference
+from study.provenance import ROOT
 from study.schema import validate
 from tests.made_record import entry, record
+
+# The sources' own claims, and the studies that are configured.
+FOLDER = ROOT / "results/reference"
+FILES = sorted(FOLDER.glob("*.json"))
+CONFIGURED = {path.stem: path for path in ROOT.glob("configs/studies/*.json")}
 
 COMMAND = "python reproduce.py configs/studies/made.json --budget small"
 FULL = "python reproduce.py configs/studies/made.json"
@@ -51,7 +57,13 @@ def exists(**more: Any) -> dict:
 def reference(*claims: dict, **more: Any) -> Reference:
     """The made source with these claims; `measured` and `rows` may be changed."""
     made: dict[str, Any] = {"study": "made", "source": "a source", "measured": MEASURED}
-    return validate(Reference, made | {"rows": ROWS, "claims": list(claims)} | more, "made.json")
+    made |= {"rows": ROWS, "claims": list(claims)} | more
+    return check_reference(validate(Reference, made, "made.json"), "made.json")
+
+
+def of(name: str) -> Reference:
+    """A source's own claims."""
+    return read_reference(FOLDER / f"{name}.json")
 
 
 def cells(means: dict[str, Mean]) -> dict[str, Any]:

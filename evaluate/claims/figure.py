@@ -12,19 +12,22 @@ from evaluate.pictures import COLOURS, plain_log, save_figure, wrap
 _MARKS = dict(zip(WORDS, ((0, "o"), (3, "X"), (1, "D"), (2, "s"), (4, "^")), strict=True))
 # Inches, of a panel.
 WIDTH = 5.2
+# From this factor between its ends on an axis is logarithmic.
+SPREAD = 5.0
 
 
 def draw_verdicts(verdicts: list[Verdict], reference: Reference, study: str, path: Path) -> bool:
     """Draw every value that has a number of ours; False, and nothing, where there is none.
 
-    A number that is not above zero has no place on the logarithmic axis and is left out.
+    A number that is not above zero has no ratio on a logarithmic axis and is left out.
     """
     from matplotlib import pyplot as plt
 
     panels: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         if isinstance(verdict.claim, Value) and _drawable(verdict):
-            panels.setdefault(verdict.metric or verdict.claim.metric, []).append(verdict)
+            metric = verdict.claim.as_published or verdict.claim.metric
+            panels.setdefault(metric, []).append(verdict)
     if not panels:
         return False
     columns = min(2, len(panels))
@@ -69,10 +72,12 @@ def _draw_panel(axis: Any, metric: str, part: list[Verdict], labels: list[str]) 
         axis.plot([low, ours[2]], [place, place], "-", color=COLOURS[number], lw=1.5, zorder=2)
         axis.plot(ours[1], place, marker, color=COLOURS[number], ms=5, zorder=3)
     axis.axvline(1, color="0.6", lw=0.7, zorder=0)
-    axis.set_xscale("log")
     left, right = axis.get_xlim()
+    if min(left, 0.8) <= 0 or max(right, 1.25) / min(left, 0.8) > SPREAD:
+        axis.set_xscale("log")
+        plain_log(axis.xaxis)
+        left, right = axis.get_xlim()
     axis.set_xlim(min(left, 0.8), max(right, 1.25))
-    plain_log(axis.xaxis)
     axis.set_yticks(range(len(part)), labels, fontsize=7)
     axis.set_ylim(len(part) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=7)
@@ -83,9 +88,10 @@ def _draw_panel(axis: Any, metric: str, part: list[Verdict], labels: list[str]) 
 def _label(verdict: Verdict, reference: Reference) -> str:
     claim = verdict.claim
     assert isinstance(claim, Value)
-    return reference.rows[claim.row].label + (
-        f", samples ({claim.sampler})" if claim.sampler else ""
-    )
+    sampler = f", samples ({claim.sampler})" if claim.sampler else ""
+    # The panel is of the number as the source computed it, where it did so otherwise.
+    defined = ", as defined" if verdict.metric != (claim.as_published or claim.metric) else ""
+    return reference.rows[claim.row].label + sampler + defined
 
 
 def _legend(canvas: Any, shown: list[Verdict]) -> None:

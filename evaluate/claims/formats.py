@@ -11,7 +11,7 @@ from evaluate.latex import escape
 WORDS: tuple[Word5, ...] = get_args(Word5)
 FORMAT = 1
 # Lines of a LaTeX float; more are cut into several.
-LINES = 24
+LINES = 16
 COLUMNS = ["id", "claim", "source", "ours", "verdict"]
 
 
@@ -91,5 +91,5 @@ def to_latex(verdicts: list[Verdict], study: str, title: str) -> str:
 def _tabular(lines: list[list[str]]) -> str:
     frame = pd.DataFrame(lines, columns=COLUMNS).drop(columns="id").map(escape)
     # Wide columns of text break their lines; the whole is shrunk to the page's width.
-    align = r"p{8cm}p{3cm}p{6cm}l"
+    align = r"p{6.2cm}p{2.4cm}p{4cm}l"
     return frame.style.hide(axis="index").to_latex(hrules=True, column_format=align).strip()

@@ -49,7 +49,11 @@ RULE = (
     "the reason says, but is never 'not reproduced'. Also where our interval meets the source's "
     f"number but is wider than {VAGUE:g} of it, where an interval lies on both sides of a bound, "
     "and where a trend or an order has fewer than two seeds a row or its test decides neither way.",
-    "**open**: a run, weights or a measure are missing, said with the command that closes it.",
+    "**open**: a run (any seed of one), weights or a measure are missing, said with the command "
+    "that closes it where there is one.",
+    "The tests over seeds are the exact permutation test of two means and, for a trend, "
+    "Jonckheere and Terpstra's. A row that is to be better than several has to be so in each "
+    "single test; that it is not is tested over all of them after Simes.",
 )
 
 
@@ -265,6 +269,7 @@ def theirs(claim: Claim, rows: dict[str, SourceRow]) -> str:
     if isinstance(claim, Trend):
         return claim.direction
     if isinstance(claim, Order):
-        others = ", ".join(rows[point.row].label for point in claim.than)
+        many = len(claim.than)
+        others = f"{many} others" if many > 1 else rows[claim.than[0].row].label
         return f"{rows[claim.row].label} {claim.direction} than {others}"
     return bound_words(claim) if isinstance(claim, Exists) else "said"

@@ -5,9 +5,10 @@ stands in `notes`, and in a claim's `as_published` where it changes the meaning 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, LiteralString
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from study.errors import StudyError
 from study.jsonfile import read_json_object
@@ -16,6 +17,11 @@ from study.schema import Count, Name, SamplerName, Section, Split, Text, validat
 Basis = Literal["stated", "computed"]
 # A source that says "evaluation images" without naming a split.
 SourceSplit = Split | Literal["held out"]
+
+
+def _wrong(message: LiteralString) -> PydanticCustomError:
+    """An error of a whole section; of a ValueError pydantic would print the kind, too."""
+    return PydanticCustomError("claim", message)
 
 
 class Measured(Section):
@@ -79,9 +85,9 @@ class Value(_Claim):
         ranged = self.low is not None and self.high is not None
         given = [v for v in (self.number, self.decimals, self.low, self.high) if v is not None]
         if rounded == ranged or len(given) != 2:
-            raise ValueError("either number and decimals, or low and high, are wanted")
+            raise _wrong("either number and decimals, or low and high, are wanted")
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError("low is above high")
+            raise _wrong("low is above high")
         return self
 
     @property
@@ -128,7 +134,7 @@ class Ratio(Section):
     @model_validator(mode="after")
     def _another(self) -> "Ratio":
         if self.row is None and self.metric is None:
-            raise ValueError("a row or a metric is wanted: a number over itself says nothing")
+            raise _wrong("a row or a metric is wanted: a number over itself says nothing")
         return self
 
 
@@ -146,7 +152,7 @@ class Exists(_Claim):
     @model_validator(mode="after")
     def _bounded(self) -> "Exists":
         if self.below is None and self.above is None:
-            raise ValueError("below or above is wanted")
+            raise _wrong("below or above is wanted")
         return self
 
 
@@ -172,19 +178,21 @@ class Reference(Section):
     # What the source's own code did otherwise, and what it says that is no claim.
     notes: list[Text] = Field(default_factory=list)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Reference":
-        ids = [claim.id for claim in self.claims]
-        for name in ids:
-            if ids.count(name) > 1:
-                raise ValueError(f"claims: two have the id '{name}'; rename one")
-        for claim in self.claims:
-            if claim.contradicts is not None and claim.contradicts not in ids:
-                raise ValueError(f"claims: '{claim.id}' contradicts '{claim.contradicts}', no id")
-            for row in rows_of(claim):
-                if row not in self.rows:
-                    raise ValueError(f"claims: '{claim.id}' is about '{row}', which rows has not")
-        return self
+
+def check_reference(reference: Reference, where: Path | str) -> Reference:
+    """The same; StudyError where claims share an id, or name a claim or a row that is not there."""
+    ids = [claim.id for claim in reference.claims]
+    for claim in reference.claims:
+        at = f"{where}: claims: '{claim.id}'"
+        if ids.count(claim.id) > 1:
+            raise StudyError(f"{at}: two have this id; rename one")
+        if claim.contradicts is not None and claim.contradicts not in ids:
+            raise StudyError(f"{at}: contradicts: no claim has the id '{claim.contradicts}'")
+        for row in rows_of(claim):
+            if row not in reference.rows:
+                known = ", ".join(reference.rows) or "none"
+                raise StudyError(f"{at}: '{row}' is not among rows ({known})")
+    return reference
 
 
 def rows_of(claim: Value | Trend | Order | Exists | Word) -> list[str]:
@@ -201,7 +209,7 @@ def rows_of(claim: Value | Trend | Order | Exists | Word) -> list[str]:
 
 def read_reference(path: Path) -> Reference:
     """Read and check one; StudyError names the file and the key's path."""
-    reference = validate(Reference, read_json_object(path), path)
+    reference = check_reference(validate(Reference, read_json_object(path), path), path)
     if reference.study != path.stem:
         raise StudyError(f"{path}: study: '{reference.study}' is wanted to be '{path.stem}'")
     return reference
