@@ -86,8 +86,9 @@ class Table:
     # Generation tables: how each sampler draws, by key, and how many samples were measured.
     samplers: dict[str, str] | None = None
     samples: tuple[int, ...] = ()
-    # More of how they draw, for the footnotes.
+    # More of how they draw, and what references are, for the footnotes.
     sampling: tuple[str, ...] = ()
+    floors: tuple[str, ...] = ()
     # Of which z reconstructions are, as evaluation says it; older records do not.
     reconstruction: str | None = None
     # Rows that stand below the models and are compared with nothing.
@@ -162,7 +163,10 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
         if made := find(record.get("comparisons") or [], of, column):
             _marked(rows, measured_rows, number, made)
             over_seeds += [column.title] if made["test"] == WELCH else []
-    references = [_row(row, own, reference=True) for row in floor]
+    # One that has nothing to say in this table is not in it.
+    below = [(row, _row(row, own, reference=True)) for row in floor]
+    below = [(row, made) for row, made in below if any(made.cells)]
+    told = {row["name"]: (row["label"], row["definition"]) for row in record.get("references", [])}
     on = measured(record)[0]
     images = tuple(sorted({cell["images"] for cell in measured(record)}))
     measured_on = record["split"], images, on["data"]["subset"]
@@ -170,8 +174,8 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
     made = replace(
         made,
         reconstruction=on.get("reconstruction"),
-        # One that has nothing to say in this table is not in it.
-        references=tuple(row for row in references if any(row.cells)),
+        references=tuple(made for _, made in below),
+        floors=tuple(": ".join(told[name]) for name in dict.fromkeys(row.name for row, _ in below)),
         over_seeds=tuple(over_seeds),
     )
     if of != "generation":
@@ -204,6 +208,12 @@ def measured(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The cells of a record that have numbers."""
     cells = [cell for row in record["rows"] for cell in row["cells"]]
     return [cell for cell in cells if cell["metrics"] is not None]
+
+
+def numbers(table: Table) -> list[TableCell]:
+    """The cells of a table that have numbers, references' too."""
+    rows = [*table.rows, *table.references]
+    return [cell for row in rows for cell in row.cells if isinstance(cell, TableCell)]
 
 
 def pieces(table: Table, most: int) -> list[Table]:
