@@ -73,3 +73,9 @@ def generated() -> dict:
             "marginal": sampled("codes drawn from their empirical marginal", 0.125),
         }
     return made
+
+
+def lines_of(markdown: str) -> list[list[str]]:
+    """The cells of a table in Markdown; its second line is the rule under the head."""
+    shown = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
