@@ -174,7 +174,7 @@ def _uncertainty(table: Table) -> list[str]:
     else:
         said.append("One seed each, so no spread between seeds is known.")
     if any(cell.interval for cell in numbers(table)):
-        whose = "Of one seed, brackets" if several else "Brackets"
+        whose = "Brackets, where there is one seed or none," if several else "Brackets"
         images = "images" if table.samplers is None else "samples"
         said.append(
             f"{whose} are the 95 % interval of the mean over {images} (percentile bootstrap); a "

@@ -77,7 +77,9 @@ def test_one_seed_has_its_interval_in_brackets() -> None:
     lines = lines_of(shown)
     assert lines[2] == ["A", "1", "0.500 [0.450, 0.550]", "7.000"]
     assert lines[3] == ["B", "2", "0.5000 ± 0", "7.000 ± 0"]
-    assert "Of one seed, brackets are the 95 % interval of the mean over images" in shown
+    assert (
+        "Brackets, where there is one seed or none, are the 95 % interval of the mean ov" in shown
+    )
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert [(row["SSIM low"], row["SSIM high"]) for row in rows] == [("0.45", "0.55"), ("", "")]
     assert "One seed each" in to_markdown(build_table(record(("A", [one])), TABLE))
