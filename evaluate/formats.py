@@ -9,7 +9,7 @@ import pandas as pd
 
 from evaluate.comparisons import ALPHA
 from evaluate.rows import SAMPLERS
-from evaluate.tables import NotMeasured, Table, TableCell, TableRow
+from evaluate.tables import NotMeasured, Table, TableCell, TableRow, numbers
 
 UNDEFINED = "–"
 MISSING = ""
@@ -165,11 +165,6 @@ def measured_on(table: Table) -> list[tuple[str, bool]]:
     return notes + [(text, False) for text in quiet + _reasons(table)]
 
 
-def _cells(table: Table) -> list[TableCell]:
-    rows = [*table.rows, *table.references]
-    return [cell for row in rows for cell in row.cells if isinstance(cell, TableCell)]
-
-
 def _uncertainty(table: Table) -> list[str]:
     """What ± and brackets are."""
     said = []
@@ -178,8 +173,8 @@ def _uncertainty(table: Table) -> list[str]:
         said.append("Cells are mean ± sample standard deviation over seeds.")
     else:
         said.append("One seed each, so no spread between seeds is known.")
-    if any(cell.interval for cell in _cells(table)):
-        whose = "Of one seed, brackets" if several else "Brackets"
+    if any(cell.interval for cell in numbers(table)):
+        whose = "Brackets, where there is one seed or none," if several else "Brackets"
         images = "images" if table.samplers is None else "samples"
         said.append(
             f"{whose} are the 95 % interval of the mean over {images} (percentile bootstrap); a "
@@ -261,9 +256,10 @@ def _reasons(table: Table) -> list[str]:
 
 
 def footnotes(table: Table) -> list[str]:
-    """A line for each column: what it is, its unit, settings, source, package; before them how
-    samples and reconstructions are made."""
-    notes = [f"Samples, {how}." for how in table.sampling]
+    """A line for each column: what it is, its unit, settings, source, package; before them what
+    references are, and how samples and reconstructions are made."""
+    notes = [f"{what}." for what in table.floors]
+    notes += [f"Samples, {how}." for how in table.sampling]
     if table.reconstruction:
         notes.append(f"Reconstructions: {table.reconstruction}.")
     for column in table.columns:

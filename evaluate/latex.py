@@ -9,10 +9,11 @@ import unicodedata
 import pandas as pd
 
 from evaluate.formats import Dress, cell_texts, footnotes, headings, measured_on
-from evaluate.tables import Table, pieces
+from evaluate.tables import Table, numbers, pieces
 
-# More metrics than these side by side are too small to read in a column of text.
-WIDE = 6
+# More metrics than these side by side are too small to read in a column of text; with intervals
+# in their cells fewer.
+WIDE, WIDE_CELLS = 6, 4
 _GREEK = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"
 
 
@@ -134,6 +135,7 @@ def to_latex(table: Table, study: str, title: str) -> str:
     One with many metrics is cut in pieces, one under another; one that is wider than the line all
     the same is shrunk to it. Under it stand what it was measured on and what each column means.
     """
+    most = WIDE_CELLS if any(cell.interval for cell in numbers(table)) else WIDE
     notes = [" ".join(text for text, _ in measured_on(table)), *footnotes(table)]
     return "\n".join(
         [
@@ -144,7 +146,7 @@ def to_latex(table: Table, study: str, title: str) -> str:
             rf"\label{{tab:{study}-{table.name}}}",
             r"\smallskip",
             "",
-            "\n\n\\medskip\n".join(_tabular(piece) for piece in pieces(table, WIDE)),
+            "\n\n\\medskip\n".join(_tabular(piece) for piece in pieces(table, most)),
             "",
             r"\smallskip",
             r"\begin{minipage}{\linewidth}\footnotesize\raggedright",

@@ -25,6 +25,7 @@ FORMAT = 2
 # Where a study's reference rows are measured, among its runs; and what each is called there.
 REFERENCES = "references"
 REFERENCE_FILE = "reference.json"
+_OF_REFERENCE = ("name", "label", "definition", "order")
 # What of a split's entry in metrics.json a cell takes over.
 _KEPT = ("images", "reconstruction", "metrics", "mean_image_mse", "missing", "generations")
 # What a metric of a run has of its own; all else is said of it once, at the top of the file.
@@ -117,7 +118,8 @@ def _add_intervals(metrics: dict[str, dict[str, Any]], per_image: Path, prefix: 
 def _references(folder: Path, dataset: Dataset, split: str) -> list[dict[str, Any]]:
     """The reference rows measured on these data and this split, in their order.
 
-    Each is a folder with `reference.json` (`name`, `label`, `order`) beside what a run has.
+    Each is a folder with `reference.json` (`name`, `label`, `definition`, `order`) beside what a
+    run has.
     """
     found = []
     for file in sorted(folder.glob(f"*/{REFERENCE_FILE}")):
@@ -125,13 +127,13 @@ def _references(folder: Path, dataset: Dataset, split: str) -> list[dict[str, An
         entry = directory.measured_splits().get(split)
         if entry is None or entry.get("data_sha256") != dataset.hashes()[split]:
             continue
-        lacking = [key for key in ("name", "label", "order") if key not in about]
+        lacking = [key for key in _OF_REFERENCE if key not in about]
         if lacking:
             raise StudyError(
                 f"{file}: no '{lacking[0]}' in it; it has {', '.join(about) or 'none'}"
             )
         cell = {"seed": None} | _measured(directory, split)
-        row = {"name": about["name"], "label": about["label"], "cells": [cell]}
+        row = {key: about[key] for key in ("name", "label", "definition")} | {"cells": [cell]}
         found.append((about["order"], about["name"], row))
     return [row for *_, row in sorted(found, key=lambda made: made[:2])]
 

@@ -68,7 +68,7 @@ def reconstructed(rows: Iterable[dict[str, Any]]) -> list[Measured]:
     for row in rows:
         cells = row["cells"]
         entries = [cell if cell["metrics"] is not None else None for cell in cells]
-        seeds = [cell["seed"] for cell in cells]
+        seeds = [cell.get("seed") for cell in cells]
         made.append(Measured(row.get("name", row["label"]), row["label"], None, seeds, entries))
     return made
 
@@ -77,7 +77,7 @@ def generated(rows: Iterable[dict[str, Any]]) -> list[Measured]:
     """A row for each sampler of a model, named after it where the model has several."""
     made = []
     for row in rows:
-        name, seeds = row.get("name", row["label"]), [cell["seed"] for cell in row["cells"]]
+        name, seeds = row.get("name", row["label"]), [cell.get("seed") for cell in row["cells"]]
         by_seed = [cell.get("generations") or {} for cell in row["cells"]]
         titles = {key: entry["title"] for seed in by_seed for key, entry in seed.items()}
         for key in titles:

@@ -17,7 +17,7 @@ DRAWS = 10_000
 # Entries of a chunk of bootstrap weights: what bounds the memory (8 bytes each, thrice).
 _CHUNK = 1_000_000
 # Weights that are kept from one metric to the next, where they are no more than so many.
-_KEPT = 50_000_000
+_KEPT = 100_000_000
 # Of permutations over seeds: all of them up to so many, else so many drawn.
 PERMUTATIONS = 100_000
 # Of the exact trend test: as many numbers of seeds dealt to each group, or fewer.

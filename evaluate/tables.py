@@ -86,8 +86,9 @@ class Table:
     # Generation tables: how each sampler draws, by key, and how many samples were measured.
     samplers: dict[str, str] | None = None
     samples: tuple[int, ...] = ()
-    # More of how they draw, for the footnotes.
+    # More of how they draw, and what references are, for the footnotes.
     sampling: tuple[str, ...] = ()
+    floors: tuple[str, ...] = ()
     # Of which z reconstructions are, as evaluation says it; older records do not.
     reconstruction: str | None = None
     # Rows that stand below the models and are compared with nothing.
@@ -133,19 +134,21 @@ def _row(row: Measured, own: list[Metric], reference: bool = False) -> TableRow:
     return TableRow(row.label, found, len(row.entries), cells, row.sampler, reference)
 
 
-def _marked(
-    rows: list[TableRow], measured_rows: list[Measured], number: int, made: dict[str, Any]
+def _mark(
+    rows: list[TableRow], keys: list[str], number: int, comparison: dict[str, Any] | None
 ) -> None:
-    """Write into a column's cells which is best and how far the others can be told from it."""
-    found = dict(zip((row.key for row in measured_rows), rows, strict=True))
-    best = found[made["best"]].cells[number] if made["best"] in found else None
-    if not isinstance(best, TableCell):
+    """Write into a column's cells which is best and how far the others can be told from it.
+
+    `keys` are the rows' names in comparisons.
+    """
+    best = comparison and comparison["best"]
+    if best not in keys or not isinstance(top := rows[keys.index(best)].cells[number], TableCell):
         return
-    for key, row in found.items():
-        cell = row.cells[number]
-        if isinstance(cell, TableCell):
-            same = key == made["best"] or (key in made["p"] and cell.mean == best.mean)
-            p = 1.0 if key == made["best"] else made["p"].get(key)
+    for key, row in zip(keys, rows, strict=True):
+        if isinstance(cell := row.cells[number], TableCell):
+            p = 1.0 if key == best else comparison["p"].get(key)
+            # Runs of the same bits are best together.
+            same = p is not None and cell.mean == top.mean
             row.cells[number] = replace(cell, best=same, p=p)
 
 
@@ -154,32 +157,53 @@ def build_table(record: dict[str, Any], table: dict[str, Any]) -> Table:
     its tables."""
     of = table.get("of") or "reconstruction"
     kind = generated if of == "generation" else reconstructed
-    measured_rows, floor = kind(record["rows"]), kind(record.get("references") or [])
-    own = columns([*measured_rows, *floor], table["metrics"])
-    rows = [_row(row, own) for row in measured_rows]
+    models, floor = kind(record["rows"]), kind(record.get("references") or [])
+    own = columns([*models, *floor], table["metrics"])
+    rows, keys = [_row(row, own) for row in models], [row.key for row in models]
     over_seeds = []
     for number, column in enumerate(own):
-        if made := find(record.get("comparisons") or [], of, column):
-            _marked(rows, measured_rows, number, made)
-            over_seeds += [column.title] if made["test"] == WELCH else []
-    references = [_row(row, own, reference=True) for row in floor]
+        comparison = find(record.get("comparisons") or [], of, column)
+        _mark(rows, keys, number, comparison)
+        if comparison and comparison["test"] == WELCH:
+            over_seeds.append(column.title)
     on = measured(record)[0]
-    images = tuple(sorted({cell["images"] for cell in measured(record)}))
-    measured_on = record["split"], images, on["data"]["subset"]
-    made = Table(table["name"], table["title"], *measured_on, own, rows)
-    made = replace(
-        made,
+    made = Table(
+        table["name"],
+        table["title"],
+        record["split"],
+        tuple(sorted({cell["images"] for cell in measured(record)})),
+        on["data"]["subset"],
+        own,
+        rows,
         reconstruction=on.get("reconstruction"),
-        # One that has nothing to say in this table is not in it.
-        references=tuple(row for row in references if any(row.cells)),
         over_seeds=tuple(over_seeds),
     )
-    if of != "generation":
-        return made
-    entries = [(row.sampler, e) for row in measured_rows for e in row.entries if row.sampler and e]
+    made = _with_references(made, record, floor)
+    return _with_samplers(made, record, models) if of == "generation" else made
+
+
+def _with_references(table: Table, record: dict[str, Any], floor: list[Measured]) -> Table:
+    """With the reference rows that have a number in it, and what each of them is."""
+    rows, names = [], []
+    for reference in floor:
+        row = _row(reference, table.columns, reference=True)
+        if any(isinstance(cell, TableCell) for cell in row.cells):
+            rows.append(row)
+            names.append(reference.name)
+    told = [
+        f"{row['label']}: {row['definition']}"
+        for row in record.get("references") or []
+        if row["name"] in names
+    ]
+    return replace(table, references=tuple(rows), floors=tuple(told))
+
+
+def _with_samplers(table: Table, record: dict[str, Any], models: list[Measured]) -> Table:
+    """With how the samples of its rows were drawn, and how many."""
+    entries = [(row.sampler, e) for row in models for e in row.entries if row.sampler and e]
     samplers = {sampler: entry["title"] for sampler, entry in entries if sampler}
     samples = tuple(sorted({entry["samples"] for _, entry in entries}))
-    return replace(made, samplers=samplers, samples=samples, sampling=_sampling(record))
+    return replace(table, samplers=samplers, samples=samples, sampling=_sampling(record))
 
 
 def _sampling(record: dict[str, Any]) -> tuple[str, ...]:
@@ -204,6 +228,12 @@ def measured(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The cells of a record that have numbers."""
     cells = [cell for row in record["rows"] for cell in row["cells"]]
     return [cell for cell in cells if cell["metrics"] is not None]
+
+
+def numbers(table: Table) -> list[TableCell]:
+    """The cells of a table that have numbers, references' too."""
+    rows = [*table.rows, *table.references]
+    return [cell for row in rows for cell in row.cells if isinstance(cell, TableCell)]
 
 
 def pieces(table: Table, most: int) -> list[Table]:

@@ -6,7 +6,7 @@ from study.schema import BernoulliLikelihood, Evaluation
 TABLE = {"name": "t", "title": "T", "metrics": ["SSIM", "KL", "ELBO"]}
 
 
-def entry(key: str, mean: float, likelihood=None) -> dict:
+def entry(key: str, mean: float, likelihood=None, interval=None) -> dict:
     """One metric of one run."""
     how = Evaluation(likelihood=likelihood or BernoulliLikelihood(name="bernoulli"))
     metric = metrics_for(how)[key]
@@ -14,12 +14,30 @@ def entry(key: str, mean: float, likelihood=None) -> dict:
         "title": metric.title,
         "mean": mean,
         "sd": 1.0,
+        "interval": interval,
         "better": metric.better,
         "unit": metric.unit,
         "definition": metric.definition,
         "settings": metric.settings,
         "package": metric.package,
+        "over": metric.over,
+        "needs": metric.needs,
+        "source": metric.source,
     }
+
+
+def compared(key: str, best: str, p: dict[str, float], **more) -> dict:
+    """A comparison of a column of `entry`'s, of reconstructions by paired bootstrap."""
+    metric = entry(key, 0.0)
+    about = {"of": "reconstruction", "key": key, "title": metric["title"]}
+    made = {"settings": metric["settings"], "test": "paired bootstrap", "best": best, "p": p}
+    return about | made | more
+
+
+def reference(label: str, metrics: dict, **more) -> dict:
+    """A reference row of a record."""
+    cell = {"seed": None, "metrics": metrics, "images": 1234} | more
+    return {"name": label, "label": label, "definition": f"what {label} is", "cells": [cell]}
 
 
 def record(*rows: tuple[str, list[dict | None]], **more) -> dict:
@@ -55,3 +73,9 @@ def generated() -> dict:
             "marginal": sampled("codes drawn from their empirical marginal", 0.125),
         }
     return made
+
+
+def lines_of(markdown: str) -> list[list[str]]:
+    """The cells of a table in Markdown; its second line is the rule under the head."""
+    shown = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]

@@ -10,10 +10,10 @@ import pytest
 
 from evaluate.formats import to_csv, to_markdown
 from evaluate.latex import escape, to_latex
-from evaluate.tables import build_table
+from evaluate.tables import Table, build_table
 from study.jsonfile import read_json_object
 from study.provenance import ROOT
-from tests.made_record import TABLE, entry, generated, record
+from tests.made_record import TABLE, compared, entry, generated, record, reference
 
 NASTY = (
     r"β-VAE_1 (50 % & #3 $5 {x} a~b 2^8 \n) ± σ ↑ ↓ – − x̂² 'it's' \"quoted\" `tick` <|> --set [a] *"
@@ -102,6 +102,43 @@ def test_a_wide_table_is_cut_in_pieces_with_all_its_numbers() -> None:
     assert cells == [f"{metrics[key]['mean']:.4f}" for key in metrics]
 
 
+def marked() -> Table:
+    """A best, one that cannot be told from it, and a reference, of two metrics."""
+    rows = [(label, [{"SSIM": entry("SSIM", v), "KL": entry("KL", 5.0)}]) for label, v in MODELS]
+    made = record(*rows, comparisons=[compared("SSIM", "A & co", {"B": 0.5, "C": 0.01})])
+    made["references"] = [reference("PCA_3", {"SSIM": entry("SSIM", 0.7, interval=[0.6, 0.8])})]
+    return build_table(made, TABLE)
+
+
+MODELS = (("A & co", 0.9), ("B", 0.8), ("C", 0.2))
+
+
+def test_marks_and_references() -> None:
+    latex = to_latex(marked(), "s", "S")
+    assert [line[2] for line in grid(latex)[1:]] == [
+        r"\textbf{0.9000}",
+        r"0.8000$^\dagger$",
+        "0.2000",
+        r"0.70 {[}0.60, 0.80]",
+    ]
+    assert grid(latex)[1][0] == r"A \& co" and grid(latex)[4][:2] == [
+        r"\emph{PCA\_3}",
+        r"\textendash{}",
+    ]
+    lines = latex.splitlines()
+    rules = [number for number, line in enumerate(lines) if line == r"\midrule"]
+    assert len(rules) == 2 and lines[rules[1] + 1].startswith(r"\emph{PCA")
+    assert lines[rules[1] - 1].startswith("C &")
+    assert r"$^\dagger$ cannot be told from it: p $\geq$ 0.05" in latex
+
+
+def test_cells_with_intervals_are_wide() -> None:
+    keys = ["SSIM", "KL", "MSE", "BCE", "GMSD"]
+    metrics = {key: entry(key, 0.5, interval=[0.4, 0.6]) for key in keys}
+    latex = to_latex(build_table(record(("A", [metrics])), TABLE | {"metrics": keys}), "s", "S")
+    assert latex.count(r"\begin{tabular}") == 2
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
 def test_pdflatex_sets_it(tmp_path) -> None:
     found = subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False)
@@ -110,6 +147,7 @@ def test_pdflatex_sets_it(tmp_path) -> None:
     nasty = {"SSIM": entry("SSIM", 0.5) | {"title": NASTY, "definition": NASTY}}
     made = record((f"[{NASTY}", [nasty]), ("* second", [nasty]), title=NASTY)
     tables = [build_table(made, TABLE), build_table(generated(), TABLE | {"of": "generation"})]
+    tables.append(marked())
     for number, table in enumerate(tables):
         (tmp_path / f"{number}.tex").write_text(to_latex(table, f"s{number}", NASTY))
     for path in ROOT.glob("results/*/*.tex"):

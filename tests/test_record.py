@@ -74,7 +74,8 @@ def reference(folder: Path, name: str, label: str, order: int) -> Path:
     there.mkdir(parents=True)
     for file in ("metrics.json", "per_image.npz"):
         shutil.copy(folder / "vae/seed-0" / file, there)
-    write_json(there / "reference.json", {"name": name, "label": label, "order": order})
+    about = {"name": name, "label": label, "definition": f"what {name} is", "order": order}
+    write_json(there / "reference.json", about)
     return there
 
 
@@ -176,7 +177,7 @@ def test_a_reference_of_other_data_is_none_of_ours(study, dataset, runs, tmp_pat
 def test_a_reference_without_a_label_is_one_line(study, dataset, runs, tmp_path) -> None:
     shutil.copytree(runs, tmp_path / "runs")
     file = tmp_path / "runs/made/references/pca/reference.json"
-    write_json(file, {"name": "pca", "order": 1})
+    write_json(file, {"name": "pca", "definition": "", "order": 1})
     with pytest.raises(StudyError, match=r"pca/reference.json: no 'label' in it"):
         gather(study, dataset, tmp_path / "runs", "")
 

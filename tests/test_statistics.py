@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from evaluate import statistics
 from evaluate.statistics import (
     bootstrap_interval,
     bootstrap_weights,
@@ -42,6 +43,13 @@ def test_bootstrap_interval_is_that_of_scipy() -> None:
         assert high[column] == pytest.approx(theirs.high, abs=0.04 * width)
     one = bootstrap_interval(values[:, 0])
     assert np.ndim(one[0]) == 0 and one == (pytest.approx(low[0]), pytest.approx(high[0]))
+
+
+def test_many_images_are_drawn_in_chunks_with_the_same_result(monkeypatch) -> None:
+    values = np.random.default_rng(10).normal(size=(500, 2))
+    kept = bootstrap_interval(values)
+    monkeypatch.setattr(statistics, "_KEPT", 0)
+    np.testing.assert_allclose(bootstrap_interval(values), kept, rtol=1e-12)
 
 
 def test_bootstrap_interval_of_what_does_not_vary() -> None:

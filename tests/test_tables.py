@@ -13,7 +13,7 @@ from study.errors import StudyError
 from study.jsonfile import read_json_object
 from study.provenance import ROOT
 from study.schema import GaussianLikelihood, StudyTable
-from tests.made_record import TABLE, entry, generated, record, sampled
+from tests.made_record import TABLE, entry, generated, lines_of, record, sampled
 
 RECORDS = sorted(ROOT.glob("results/*/runs.json"))
 
@@ -45,6 +45,19 @@ def test_numbers_have_four_digits(value: float, text: str) -> None:
 )
 def test_cells_are_cut_to_their_deviation(mean: float, sd: float | None, text: str) -> None:
     assert format_cell(TableCell(mean, sd)) == text
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "text"),
+    [
+        (0.015312, (0.01487, 0.01579), "0.01531 [0.01487, 0.01579]"),
+        (-11429.43, (-11431.2, -11427.7), "−11429.4 [−11431.2, −11427.7]"),
+        (3.0, (-47.0, 53.0), "3 [−47, 53]"),
+        (5.0, (5.0, 5.0), "5.000 [5.000, 5.000]"),
+    ],
+)
+def test_cells_are_cut_to_their_interval(mean: float, interval: tuple, text: str) -> None:
+    assert format_cell(TableCell(mean, None, interval)) == text
 
 
 def test_seeds_are_averaged_with_their_sample_deviation() -> None:
@@ -110,11 +123,6 @@ def test_rows_measured_on_other_numbers_of_images_are_told() -> None:
     table = build_table(made, TABLE)
     assert "the eval split, 64 or 1,234 images" in to_markdown(table)
     assert {row["images"] for row in csv.DictReader(io.StringIO(to_csv(table)))} == {"64, 1234"}
-
-
-def lines_of(markdown: str) -> list[list[str]]:
-    shown = [line for line in markdown.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
 
 
 def test_a_generation_table_has_a_row_for_each_sampler() -> None:
@@ -204,7 +212,8 @@ def test_a_page_says_that_settings_were_overridden() -> None:
 def test_footnotes_name_settings_and_package() -> None:
     table = build_table(record(("A", [{"SSIM": entry("SSIM", 0.5)}])), TABLE)
     (note,) = footnotes(table)
-    assert note.startswith("SSIM: ") and note.endswith("computed by piq.")
+    assert note.startswith("SSIM: ")
+    assert note.endswith("; doi:10.1109/TIP.2003.819861; computed by piq.")
     for key in ssim.SETTINGS:
         assert key in note
 
