@@ -152,6 +152,13 @@ def test_maf_begins_where_the_gaussian_is(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(fitted.maf(z).draw(9), FITTED["gaussian"](z).draw(9))
 
 
+def test_maf_of_few_latents_stays_within_reach_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It learns twelve latents by heart; what it makes of the prior's ends must not run away."""
+    monkeypatch.setattr(fitted, "_MAF", dataclasses.replace(LEARNT, patience=99))
+    z = RNG.normal(size=(12, 3)).astype(np.float32)
+    assert fitted.maf(z).draw(1000).abs().max() < 1000
+
+
 @pytest.mark.parametrize("key", FITTED)
 def test_fitted_draws_are_the_same_in_any_portions(key: str, quick: None) -> None:
     z = banana(300)
