@@ -53,12 +53,12 @@ class Blocks:
 
     def __init__(self, make: Callable[[int], np.ndarray]) -> None:
         self.make = make
-        self.left = make(0)
+        self.left: np.ndarray | None = None
 
     def draw(self, count: int) -> torch.Tensor:
         """The next `count` rows, on the CPU."""
-        blocks = [self.left]
-        while sum(map(len, blocks)) < count:
+        blocks = [] if self.left is None else [self.left]
+        while not blocks or sum(map(len, blocks)) < count:
             blocks.append(self.make(self.SIZE))
         rows = np.concatenate(blocks)
         self.left = rows[count:]

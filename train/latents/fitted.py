@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from study.errors import RunFailed
-from train.latents.draws import COMPONENTS, SAMPLES, Blocks, Noise, Sampler, draw_codes
+from train.latents.draws import COMPONENTS, FITTING, SAMPLES, Blocks, Noise, Sampler, draw_codes
 from train.latents.learning import Recipe, fit, seeded
 
 _WHAT = (
@@ -27,6 +27,8 @@ _RIDGE = 1e-6
 _COMPONENTS, _MOST_FOR_MIXTURE = 10, 50_000
 
 _MAF_BLOCKS, _MAF_LAYERS, _MAF_WIDTH = 4, 2, 128
+# Without a bound the far ends of a sample in one dimension are exponents in the next.
+_MAF_SCALE = 2.0
 _MAF = Recipe(steps=3000, batch=512, rate=1e-3)
 
 
@@ -36,6 +38,8 @@ class Affine:
 
     mean: np.ndarray
     root: np.ndarray
+    # What was added to each dimension's variance.
+    ridge: float
 
     @classmethod
     def of(cls, z: np.ndarray) -> "Affine":
@@ -54,7 +58,7 @@ class Affine:
                 "the latents of all images of the training split are the same, or too large for "
                 "a covariance: nothing can be fitted to them"
             )
-        return cls(mean, np.linalg.cholesky(covariance + ridge * np.eye(len(mean))))
+        return cls(mean, np.linalg.cholesky(covariance + ridge * np.eye(len(mean))), ridge)
 
     def to(self, n: np.ndarray) -> np.ndarray:
         """N x D float32 latents of the n."""
@@ -115,7 +119,10 @@ def maf(z: np.ndarray) -> Sampler:
     """
     affine = Affine.of(z)
     flow = seeded(lambda: _flow(z.shape[1]))
-    rows = torch.from_numpy(affine.back(z).astype(np.float32))
+    # The Gaussian's ridge, as noise: without it a dimension that is never used is a likelihood
+    # without bounds.
+    noisy = z + math.sqrt(affine.ridge) * Noise(1, FITTING).draw(*z.shape).double().numpy()
+    rows = torch.from_numpy(affine.back(noisy).astype(np.float32))
     fit(flow, lambda part: maf_loss(flow, part), rows, _MAF, "fit maf")
     noise = Noise(0, SAMPLES)
 
@@ -128,8 +135,9 @@ def maf(z: np.ndarray) -> Sampler:
         "maf",
         "z ~ MAF of the aggregate posterior",
         f"z drawn from Pythae's masked autoregressive flow ({_MAF_BLOCKS} MADE of {_MAF_LAYERS} "
-        f"hidden layers of {_MAF_WIDTH}, no batch norm) fitted by maximum likelihood, {_MAF}, to, "
-        f"whitened, {_WHAT}",
+        f"hidden layers of {_MAF_WIDTH}, no batch norm, log-scales within ±{_MAF_SCALE:g}) fitted "
+        f"by maximum likelihood, {_MAF}, to, whitened and with noise of {_RIDGE:g} of the mean "
+        f"variance, {_WHAT}",
         Blocks(make).draw,
     )
 
@@ -157,7 +165,16 @@ def _flow(dimensions: int) -> torch.nn.Module:
             # The identity to begin with, and so the Gaussian.
             torch.nn.init.zeros_(made.net[-1].weight)
             torch.nn.init.zeros_(made.net[-1].bias)
+            made.net.append(_Bounded())
     return flow
+
+
+class _Bounded(torch.nn.Module):
+    """The last step of a MADE: means as they are, log-scales bent to lie within `_MAF_SCALE`."""
+
+    def forward(self, output: torch.Tensor) -> torch.Tensor:
+        mean, log_scale = output.chunk(2, 1)
+        return torch.cat([mean, _MAF_SCALE * torch.tanh(log_scale / _MAF_SCALE)], 1)
 
 
 def _normal(noise: Noise, count: int, z: np.ndarray) -> np.ndarray:

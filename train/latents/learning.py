@@ -55,7 +55,7 @@ def fit(
     """Lessen the mean of `loss` (rows -> one value each) and leave `network` with the best weights.
 
     On the CPU, so that a fit is the same on every machine's accelerator. RunFailed, beginning with
-    `what`, where there are fewer than two rows or the loss is not finite.
+    `what`, where there are fewer than two rows or the loss is not finite to begin with.
     """
     if len(rows) < 2:
         raise RunFailed(f"{what}: {len(rows)} images of the training split; at least 2 are wanted")
@@ -71,11 +71,14 @@ def fit(
         queue = rest[:0]
         for step in range(recipe.steps + 1):
             if step % every == 0:
-                found = _mean(network, loss, held_out, recipe.batch, what)
+                found = _mean(network, loss, held_out, recipe.batch)
+                if weights is None and not math.isfinite(found):
+                    raise RunFailed(f"{what}: the likelihood of latents held out is not finite")
+                # NaN is no gain either; and there is no way back from it.
                 since = 0 if found < best else since + 1
                 if found < best:
                     best, weights = found, copy.deepcopy(network.state_dict())
-                if since >= recipe.patience:
+                if since >= recipe.patience or not math.isfinite(found):
                     break
             if step < recipe.steps:
                 if not len(queue):
@@ -100,12 +103,9 @@ def _mean(
     loss: Callable[[torch.Tensor], torch.Tensor],
     rows: torch.Tensor,
     batch: int,
-    what: str,
 ) -> float:
     network.eval()
     with torch.no_grad():
         mean = float(torch.cat([loss(part) for part in rows.split(batch)]).double().mean())
     network.train()
-    if not math.isfinite(mean):
-        raise RunFailed(f"{what}: the likelihood of the latents held out is not finite")
     return mean

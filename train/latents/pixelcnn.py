@@ -78,7 +78,7 @@ def pixelcnn(codes: np.ndarray, grid: tuple[int, ...], codebook: int) -> Sampler
     def make(count: int) -> np.ndarray:
         u = noise.uniform(count, codes.shape[1])
         drawn = torch.zeros(u.shape, dtype=torch.int64)
-        for i in range(u.shape[1]) if count else ():
+        for i in range(u.shape[1]):
             shares = network(drawn)[:, :, i].double().softmax(1).cumsum(1).numpy()
             rows = zip(u[:, i], shares, strict=True)
             drawn[:, i] = torch.tensor([draw_codes(value, row) for value, row in rows])
