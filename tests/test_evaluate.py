@@ -45,8 +45,10 @@ def test_batch_size_changes_no_number(batch_size: int, vae: Path, data: Path) ->
     want = values(vae)
     evaluate_run(vae, data, batch_size=batch_size)
     got = values(vae)
-    own = {"MSE", "BCE", "KL", "ELBO", "SSIM", "GMSD", "BCE (as published)", "ELBO (as published)"}
-    samples = {f"generations.prior.{key}" for key in own | {"sharpness"}}
+    own = {"MSE", "PSNR", "BCE", "KL", "ELBO", "SSIM", "GMSD"}
+    own |= {"BCE (as published)", "ELBO (as published)"}
+    more = {"sharpness", "NN data", "NN train"}
+    samples = {f"generations.prior.{key}" for key in own | more}
     assert got.keys() == want.keys() == own | samples
     for key in want:
         np.testing.assert_allclose(got[key], want[key], rtol=2e-5, atol=2e-6, err_msg=key)
@@ -113,7 +115,7 @@ def test_gaussian_elbo_counts_its_constant() -> None:
 @pytest.mark.parametrize("kind", ["AE", "WAE_MMD"])
 def test_autoencoders_have_neither_kl_nor_elbo(kind: str, tmp_path: Path, data: Path) -> None:
     entry = evaluate_run(train(tmp_path, data, kind), data)
-    assert list(entry["metrics"]) == ["MSE", "BCE", "SSIM", "GMSD"]
+    assert list(entry["metrics"]) == ["MSE", "PSNR", "BCE", "SSIM", "GMSD"]
 
 
 def test_registry_lists_what_is_measured() -> None:

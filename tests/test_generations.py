@@ -9,14 +9,13 @@ import pytest
 import torch
 from scipy import ndimage, spatial, stats
 
-from evaluate.generate import generate
+from evaluate.generate import Asked, generate
 from evaluate.measure import Meter, Result
 from evaluate.metrics.kl import kl
 from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
-from evaluate.registry import metrics_for
+from evaluate.reach import Neighbours
 from evaluate.run import evaluate_run, up_to_date
-from evaluate.tables import build_table
 from study.datasets import open_dataset
 from study.jsonfile import read_json_object
 from study.rundir import METRICS_FORMAT, RunDirectory
@@ -95,10 +94,12 @@ def test_posterior_is_not_drawn_with_the_draw_of_the_sample(beta_vae: Path, data
     for layer in (model.encoder.embedding, model.encoder.log_var):
         layer.weight.zero_(), layer.bias.zero_()
     how = Evaluation(lpips=[])
+    images = open_dataset(data, "tiny").images("eval")
+    asked = Asked(400, 1, 50, Result({}, {}, 1.0, 1.0), Neighbours(images, images))
     for seed in range(4):
         meter = Meter(latents_of(model), how, Perceptual(), seed)
         (sampler,) = meter.latents.samplers(lambda: iter(()))
-        result = generate(meter, sampler, Result({}, {}, 1.0, 1.0), 400, 50, 1, "").result
+        result = generate(meter, sampler, asked, "").result
         assert result.per_image["KL"].max() == 0
         unrelated = 784 * result.per_split["diversity"] ** 2 / 2
         got = result.per_image["BCE (as published)"].mean()
@@ -141,7 +142,7 @@ def test_all_seeds_are_measured_on_the_same_draws(tmp_path: Path, data: Path) ->
 @torch.no_grad()
 def test_vqvae_has_a_codebook_and_two_samplers(vqvae: Path, data: Path) -> None:
     entry = evaluate_run(vqvae, data, batch_size=7)
-    assert list(entry["metrics"]) == ["MSE", "BCE", "SSIM", "GMSD", "perplexity", "usage"]
+    assert list(entry["metrics"]) == ["MSE", "PSNR", "BCE", "SSIM", "GMSD", "perplexity", "usage"]
     assert entry["missing"] == {}, "not defined is not the same as missing"
     assert list(entry["generations"]) == ["uniform", "marginal"]
     model = load_trained(vqvae)[1]
@@ -154,7 +155,9 @@ def test_vqvae_has_a_codebook_and_two_samplers(vqvae: Path, data: Path) -> None:
     mse = (output.recon_x - unit(data)).pow(2).mean((1, 2, 3))
     np.testing.assert_allclose(per_image(vqvae)["MSE"], mse, rtol=1e-4)
     for made_of in entry["generations"].values():
-        assert list(made_of["metrics"]) == ["MSE", "BCE", "SSIM", "GMSD", "diversity", "sharpness"]
+        own = ["MSE", "PSNR", "BCE", "SSIM", "GMSD"]
+        more = ["diversity", "sharpness", "NN data", "NN train"]
+        assert list(made_of["metrics"]) == own + more
     assert "training split" in entry["generations"]["marginal"]["definition"]
     picture = matplotlib.image.imread(vqvae / "generations.png")
     assert picture.shape[0] > 1.5 * matplotlib.image.imread(vqvae / "reconstructions.png").shape[0]
@@ -269,35 +272,19 @@ def test_one_image_has_no_spread_to_compare_with(tmp_path: Path, data: Path) -> 
 
 def test_what_makes_an_evaluation_be_done_again(tmp_path: Path, data: Path) -> None:
     out = train(tmp_path, data, "AE")
-    directory = RunDirectory(out)
-    assert not up_to_date(directory, "eval")
+    directory, tiny = RunDirectory(out), open_dataset(data, "tiny")
+    assert not up_to_date(directory, "eval", tiny)
     evaluate_run(out, data)
-    assert up_to_date(directory, "eval") and not up_to_date(directory, "test")
+    assert up_to_date(directory, "eval", tiny) and not up_to_date(directory, "test", tiny)
     metrics = read_json_object(out / "metrics.json")
     assert metrics["format"] == METRICS_FORMAT
     # An older format: nothing of it is read, or kept beside what is measured now.
     old = metrics | {"format": 1, "splits": metrics["splits"] | {"test": {"images": 1}}}
     (out / "metrics.json").write_text(json.dumps(old))
-    assert not directory.evaluated("eval") and not up_to_date(directory, "eval")
+    assert not directory.evaluated("eval") and not up_to_date(directory, "eval", tiny)
     evaluate_run(out, data)
-    assert list(directory.measured_splits()) == ["eval"] and up_to_date(directory, "eval")
+    assert list(directory.measured_splits()) == ["eval"] and up_to_date(directory, "eval", tiny)
     # Another evaluation is taken over, and asks for another measuring.
     file = made.run_file(tmp_path, "AE", evaluation=made.EVALUATION | {"samples": 21})
     directory.take(run_identity(load_run(file), open_dataset(data, "tiny")))
-    assert not up_to_date(directory, "eval")
-
-
-def test_tables_read_records_of_before() -> None:
-    """Entries without `over`, cells without `generations` and `missing`."""
-    root = Path(__file__).resolve().parent.parent / "results"
-    known = metrics_for(Evaluation())
-    for file in sorted(root.glob("*/runs.json")):
-        record = read_json_object(file)
-        for cell in (cell for row in record["rows"] for cell in row["cells"]):
-            for key in ("generations", "missing"):
-                cell.pop(key, None)
-            for entry in (cell["metrics"] or {}).values():
-                entry.pop("over", None)
-        table = build_table(record, record["tables"][0])
-        column = next(column for column in table.columns if column.key == "MSE")
-        assert column == known["MSE"] and all(row.cells for row in table.rows)
+    assert not up_to_date(directory, "eval", tiny)

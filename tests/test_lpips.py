@@ -17,10 +17,11 @@ import torch
 
 from evaluate import perceptual as perceptual_module
 from evaluate.__main__ import main
+from evaluate.available import check_required
 from evaluate.metrics import lpips as metric
 from evaluate.metrics.lpips import TRUNKS, WeightsError, find_weights, load_lpips, lpips_distance
 from evaluate.metrics.weights import hub_folder
-from evaluate.perceptual import check_required, lacking
+from evaluate.perceptual import lacking
 from evaluate.run import evaluate_run, up_to_date
 from study.datasets import open_dataset
 from study.errors import StudyError, run_command
@@ -180,7 +181,7 @@ def test_the_folder_given_goes_before_the_cache(trunks, tmp_path) -> None:
     assert find_weights("alex", tmp_path) == tmp_path / in_cache.name
 
 
-def test_what_is_asked_for_and_lacking(nothing) -> None:
+def test_what_is_asked_for_and_lacking(nothing, data) -> None:
     both = Evaluation(lpips=["alex", "vgg", "as_published"])
     why = lacking(both, None, (1, 64, 64))
     assert why == {
@@ -190,7 +191,7 @@ def test_what_is_asked_for_and_lacking(nothing) -> None:
     }
     assert lacking(Evaluation(lpips=[]), None) == {}
     with pytest.raises(StudyError, match="AlexNet takes images of at least 31 .* are 28x28"):
-        check_required(["lpips"], both, None, (1, 28, 28))
+        check_required(["lpips"], both, None, open_dataset(data, "tiny"))
     assert lacking(Evaluation(lpips=["vgg"]), None, (1, 15, 40))["LPIPS"].startswith("VGG takes")
 
 
@@ -232,13 +233,13 @@ def test_weights_that_come_later_are_used(trunks, made_trunks, tmp_path, data, m
     out = lpips_run(tmp_path, data, "vgg")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     evaluate_run(out, data)
-    directory = RunDirectory(out)
-    assert up_to_date(directory, "eval")
+    directory, tiny = RunDirectory(out), open_dataset(data, "tiny")
+    assert up_to_date(directory, "eval", tiny)
     folder = made_trunks[0] / "hub" / "checkpoints"
-    assert not up_to_date(directory, "eval", folder)
+    assert not up_to_date(directory, "eval", tiny, folder)
     entry = evaluate_run(out, data, weights=folder)
     assert entry["metrics"]["LPIPS"]["title"] == "LPIPS (VGG)" and not entry["missing"]
-    assert up_to_date(directory, "eval") and up_to_date(directory, "eval", folder)
+    assert up_to_date(directory, "eval", tiny) and up_to_date(directory, "eval", tiny, folder)
 
 
 def test_run_is_measured_on_the_means_and_as_published_on_a_draw(trunks, tmp_path, data) -> None:
