@@ -4,7 +4,6 @@ What is done is skipped, so the same command goes on after a stop. A run that fa
 over, named at the end, and makes the exit status 1.
 """
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -191,97 +190,12 @@ def check_verdicts(study: Any, arguments: Any) -> list[str]:
     return [str(claim) for claim in worse]
 
 
-def prepared(study: Any, arguments: Any) -> Any:
-    """The study's data set; None where it is not prepared yet."""
-    from study.datasets import open_dataset
-
-    name = dataset_name(study)
-    there = (arguments.data / name / "manifest.json").is_file()
-    return open_dataset(arguments.data, name) if there else None
-
-
-def state(study: Any, cell: Any, arguments: Any, dataset: Any) -> dict[str, str]:
-    """How far one cell is, in a word a stage; `dataset` is None where it is not prepared."""
-    from evaluate.run import up_to_date
-    from study.lock import is_held
-
-    directory = study.run_directory(arguments.runs, cell)
-    states = {"run": cell.title, "train": "–", "evaluate": "–"}
-    if directory.trained:
-        states["train"] = "done"
-    elif directory.record.is_file():
-        states["train"] = "stopped"
-    known = directory.trained and dataset is not None
-    if known and up_to_date(directory, study.split, dataset, arguments.weights):
-        states["evaluate"] = "done"
-    failed = directory.failed_stage()
-    if failed and states[failed] != "done":
-        states[failed] = "failed"
-    # Whoever holds the directory is at its first stage that is not done.
-    unfinished = [stage for stage in ("train", "evaluate") if states[stage] != "done"]
-    if unfinished and is_held(directory.path):
-        states[unfinished[0]] = "running"
-    return states
-
-
-def print_status(study: Any, arguments: Any) -> None:
-    """Runs x stages, and the two stages that belong to the whole study."""
-    import pandas as pd
-
-    from evaluate.cells import references_measured
-
-    dataset = prepared(study, arguments)
-    rows = [state(study, cell, arguments, dataset) for cell in study.cells]
-    measured = dataset and references_measured(study, dataset, arguments.runs, arguments.weights)
-    rows.append({"run": "reference rows", "train": "–", "evaluate": "done" if measured else "–"})
-    print(pd.DataFrame(rows).to_markdown(index=False))
-    print(f"data: {arguments.data / dataset_name(study)}: {'done' if dataset else '–'}")
-    tables = arguments.results / study.name
-    # Tables that came with the checkout are there before any run of one's own.
-    whole = all(row["evaluate"] == "done" for row in rows) and (tables / "runs.json").is_file()
-    print(f"tables: {tables}: {'done' if whole else '–'}")
-
-
-def changes(study: Any, arguments: Any) -> dict[str, list[str]]:
-    """What `--set` changes, as `key: old -> new`, and the runs in which it does."""
-    from study.expansion import load_study
-    from study.overrides import flatten
-
-    found: dict[str, list[str]] = {}
-    try:
-        unchanged = load_study(arguments.study, arguments.budget)
-    except StudyError:  # what --set changes is what makes the study a good one
-        return found
-    for old, new in zip(unchanged.cells, study.cells, strict=True):
-        one, two = flatten(old.run.resolved()), flatten(new.run.resolved())
-        for key in sorted(one.keys() | two.keys()):
-            if one.get(key) != two.get(key):
-                shown = [json.dumps(c[key]) if key in c else "nothing" for c in (one, two)]
-                names = found.setdefault(f"{key}: {shown[0]} -> {shown[1]}", [])
-                names += [new.name] if new.name not in names else []
-    return found
-
-
-def print_plan(study: Any, arguments: Any) -> None:
-    """What would run, in order, and what of it is done."""
-    print(f"study {study.name}: {len(study.cells)} runs; {study.cost}")
-    data = arguments.data / dataset_name(study)
-    print(f"data: {data} ({study.data.dataset}, options {study.data.options})")
-    for change, names in changes(study, arguments).items():
-        print(f"--set {change}, in {', '.join(names)}")
-    dataset = prepared(study, arguments)
-    for cell in study.cells:
-        out = study.run_directory(arguments.runs, cell).path
-        steps = state(study, cell, arguments, dataset)
-        print(f"{cell.title}: train {steps['train']}, evaluate {steps['evaluate']} -> {out}")
-    print(f"tables: {arguments.results / study.name}")
-
-
 def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch and pythae take seconds to import.
     from evaluate.claims.check import read_verdicts
     from evaluate.figures.check import check_figures
+    from evaluate.status import print_plan, print_status
     from evaluate.tables import check_tables
     from study.datasets import open_dataset
     from study.expansion import load_study
@@ -292,7 +206,8 @@ def main() -> int:
     check_figures(study.config, str(study.file))
     dataset_name(study)
     if arguments.dry_run or arguments.status:
-        (print_plan if arguments.dry_run else print_status)(study, arguments)
+        name = dataset_name(study)
+        (print_plan if arguments.dry_run else print_status)(study, arguments, name)
         return 0
     if arguments.check:
         read_verdicts(arguments.results / study.name)  # or there is nothing to check against

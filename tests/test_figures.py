@@ -124,6 +124,7 @@ def leave_pictures(path: Path, random, shape: tuple, samplers: list[str]) -> Non
     arrays = {"index": np.arange(shape[0]), "originals": some(), "reconstructions": some()}
     for key in samplers:
         arrays |= {f"generations.{key}": some(), f"self_reconstructions.{key}": some()}
+        arrays[f"neighbours.{key}"] = some()
     path.mkdir(parents=True)
     write_arrays(path / "pictures.npz", {f"eval.{key}": value for key, value in arrays.items()})
 

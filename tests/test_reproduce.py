@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from reproduce import changes, parser, state
+from evaluate.status import changes, state
+from reproduce import parser
+from study.datasets import open_dataset
 from study.expansion import load_study
 from study.lock import locked
 from study.overrides import parse_overrides
@@ -90,9 +92,11 @@ def test_status_tells_running_from_stopped(undisturbed, study: Path, tmp_path: P
     loaded = load_study(study)
     cell = loaded.cells[0]
     run = loaded.run_directory(work, cell)
+    arguments = parser().parse_args([str(study), "--runs", str(work)])
+    dataset = open_dataset(undisturbed[0] / "data", "shapes")
 
     def states() -> tuple[str, str]:
-        found = state(loaded, cell, work)
+        found = state(loaded, cell, arguments, dataset)
         return found["train"], found["evaluate"]
 
     with locked(run.path):
