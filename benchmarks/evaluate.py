@@ -216,7 +216,7 @@ def parser() -> Parser:
     made.add_argument("--rounds", type=positive_int, default=20, metavar="N", help="20 by default")
     made.add_argument("--batch-size", type=positive_int, default=64, metavar="N", help="64")
     made.add_argument(
-        "--batches", type=positive_int, default=1, metavar="N", help="of a turn (1; on a GPU 16)"
+        "--batches", type=positive_int, default=1, metavar="N", help="of a turn (1; on a GPU more)"
     )
     made.add_argument("--width", type=positive_int, default=32, metavar="N", help="networks' (32)")
     made.add_argument("--lpips", choices=TRUNKS, default="vgg", help="its trunk (vgg)")
