@@ -8,7 +8,7 @@ ARGS  ?=
 python = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint check format bench schemas environment clean
+.PHONY: help setup reproduce test lint check format bench schemas metrics environment clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,13 +35,18 @@ format: setup ## format the code, mend what can be mended
 	$(python) -m ruff format .
 	$(python) -m ruff check --fix .
 
-bench: setup ## measure speed, killed runs and memory beside stock Pythae, briefly (benchmarks/)
+bench: setup ## measure speed, killed runs, memory and evaluation beside their rivals, briefly (benchmarks/)
 	$(python) -m benchmarks.train --cases small mnist-32
 	$(python) -m benchmarks.kills --kills 10
 	$(python) -m benchmarks.memory
+	$(python) -m benchmarks.evaluate
 
 schemas: setup ## write configs/schema/, by which editors complete and check the configs
 	$(python) -m configs.make_schemas
+
+metrics: setup ## write evaluate/METRICS.md, which says what every metric is
+	$(python) -m evaluate metrics --page > .METRICS.md.partial
+	mv .METRICS.md.partial evaluate/METRICS.md
 
 environment: ## write the pins of requirements.lock into environment.yml
 	{ sed '/^  - pip:$$/q' environment.yml; sed -n 's/^[a-z].*/      - &/p' requirements.lock; } \

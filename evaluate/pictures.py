@@ -46,10 +46,10 @@ class Block:
     rows: Rows
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write a PNG whole; without the metadata that changes with the library's version."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=150, metadata={"Software": None})
+    figure.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(figure)
     with written_whole(path, "wb") as file:
         file.write(drawn.getvalue())
@@ -111,4 +111,6 @@ def image_blocks(blocks: list[Block], title: str, path: Path) -> None:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             at += image * 1.05
-    save_figure(figure, path)
+    # Photographs hardly compress: no more pixels than there are, about.
+    large = max(images.shape[-1] for block in blocks for _, images in block.rows) > 48
+    save_figure(figure, path, 100 if large else 150)

@@ -25,7 +25,7 @@ from study.files import write_json, write_text
 from study.provenance import ROOT
 
 # More metrics than these side by side, and a page cuts its table in pieces.
-WIDE = 8
+WIDE = 6
 # What sources claim: part of the project, wherever a study's own results go.
 REFERENCES = ROOT / "results" / "reference"
 
