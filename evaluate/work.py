@@ -84,8 +84,11 @@ class Work:
     def _generations(self, data: Result) -> list[Generation]:
         """One for each sampler; the training split is read where a sampler needs it."""
         how = self.how
-        with torch.inference_mode():
-            samplers = self.latents.samplers(self._training, how.samplers)
+        try:
+            with torch.inference_mode():
+                samplers = self.latents.samplers(self._training, how.samplers)
+        except RunFailed as error:
+            raise RunFailed(f"{self.what}: {error}") from None
         finite = ValidImages(self.dataset, how.finite) if how.finite else None
         near = Neighbours(self.images, self.dataset.images("train"), finite)
         asked = Asked(how.samples, how.pictures, self.batch_size, data, near)

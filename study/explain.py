@@ -36,6 +36,11 @@ def _known_keys(model: type[BaseModel], loc: tuple) -> tuple[list[str], list[str
     return path, known
 
 
+def _tag(error: typing.Any) -> str:
+    """The key that tells the kinds of a union apart."""
+    return error["ctx"]["discriminator"].strip("'")
+
+
 def explain(model: type[BaseModel], error: ValidationError) -> str:
     """The first of pydantic's errors on a `model`: the key's path, what is wrong, what would do."""
     first = error.errors()[0]
@@ -47,11 +52,11 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where}: this key is missing"
     if first["type"] == "union_tag_not_found":
-        return f"{where}.name: this key is missing; it says which kind is meant"
+        return f"{where}.{_tag(first)}: this key is missing; it says which kind is meant"
     if first["type"] == "union_tag_invalid":
         got, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
         hint = suggest(got, [tag.strip("' ") for tag in tags.split(",")])
-        return f"{where}.name: '{got}' is not one of {tags}{hint}"
+        return f"{where}.{_tag(first)}: '{got}' is not one of {tags}{hint}"
     got = first.get("input")
     shown = f", not {got!r}" if isinstance(got, str | int | float | bool | None) else ""
     if first["type"] in ("model_type", "model_attributes_type", "dict_type"):

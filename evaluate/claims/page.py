@@ -80,8 +80,8 @@ def _by_kind(verdicts: list[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def _reasons(verdicts: list[Verdict]) -> str:
-    """One line for all claims with one reason."""
+def _reasons(verdicts: list[Verdict], most: int | None = None) -> str:
+    """One line for all claims with one reason; of them at most so many are named."""
     grouped: dict[tuple[str, str, str | None], list[str]] = {}
     for verdict in verdicts:
         key = (verdict.verdict, verdict.why, verdict.command)
@@ -90,7 +90,8 @@ def _reasons(verdicts: list[Verdict]) -> str:
     for (word, why, command), ids in sorted(grouped.items(), key=lambda g: WORDS.index(g[0][0])):
         many = f" ({len(ids)})" if len(ids) > 1 else ""
         closes = f" To settle it: {command}." if command else ""
-        lines.append(f"- **{word}**{many}: {why}.{closes} Of: {', '.join(ids)}.")
+        left = f" and {len(ids) - most} more" if most and len(ids) > most else ""
+        lines.append(f"- **{word}**{many}: {why}.{closes} Of: {', '.join(ids[:most])}{left}.")
     return "\n".join(lines)
 
 
@@ -151,8 +152,9 @@ def _unrun_lines(
 ) -> str:
     done = [[v.claim for v in verdicts] for verdicts in judged.values()]
     return "\n\n".join(
-        f"### {reference.study}\n\nOf {reference.source}.\n\n"
-        + _reasons(_unrun(reference, configured))
+        f"### {reference.study}\n\nOf {reference.source}. "
+        f"[All of its claims](reference/{reference.study}.json).\n\n"
+        + _reasons(_unrun(reference, configured), most=6)
         for reference in references
         if reference.claims not in done
     )
