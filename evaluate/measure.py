@@ -31,7 +31,8 @@ from train.latents.draws import IMPORTANCE, POSTERIOR, Noise
 
 @dataclass(frozen=True)
 class Measured:
-    """One batch: B values of each metric, the reconstructions, and how it was encoded."""
+    """One batch: B values of each metric (float64, on the CPU), the reconstructions, and how it
+    was encoded."""
 
     values: dict[str, torch.Tensor]
     x_hat: torch.Tensor
@@ -81,9 +82,7 @@ class Meter:
             values |= self._of_data(x, encoded, values["BCE"])
         for key, distance in self.lpips.distances.items():
             values[key] = distance(x, sampled if key == AS_PUBLISHED["LPIPS"] else x_hat)
-        for key, value in values.items():
-            refuse_unless_finite(key, value)
-        return Measured(values, x_hat, encoded)
+        return Measured(_finite(values), x_hat, encoded)
 
     def _of_data(
         self, x: torch.Tensor, encoded: Encoded, bce: torch.Tensor
@@ -117,6 +116,16 @@ class Meter:
             values["bits/dim"] = bits_per_dimension(bound, x[0].numel())
         config = getattr(self.latents.model, "model_config", None)
         return values | as_published(config, x, first, divergence), first
+
+
+def _finite(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The values in float64 on the CPU: one copy, since each waits for the GPU; RunFailed where one
+    is not finite."""
+    together = torch.stack([value.double() for value in values.values()]).cpu()
+    on_cpu = dict(zip(values, together, strict=True))
+    for key, value in on_cpu.items():
+        refuse_unless_finite(key, value)
+    return on_cpu
 
 
 def refuse_unless_finite(what: str, tensor: torch.Tensor) -> None:
