@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from evaluate.features import lacking_features, load_features
-from evaluate.metric import OF_FEATURES, feature_key
+from evaluate.features import inception, lacking_features, load_features
+from evaluate.metric import FEATURES, OF_FEATURES, feature_key
 from evaluate.perceptual import lacking, load_trunk, perceptual, remedy_of
 from evaluate.registry import GENERATION_KEYS, KEYS, lpips_keys
 from evaluate.work import Networks
@@ -32,9 +32,8 @@ def missing_metrics(
     Without a data set, which is not prepared yet, as far as weights alone decide it.
     """
     missing = lacking(how, weights, dataset.shape if dataset else None)
-    if dataset is not None:
-        for word, why in lacking_features(how, dataset, weights).items():
-            missing |= {feature_key(key, word): why for key in OF_FEATURES}
+    for word, why in lacking_features(how, dataset, weights).items():
+        missing |= {feature_key(key, word): why for key in OF_FEATURES}
     return missing
 
 
@@ -53,9 +52,7 @@ def check_required(
             hint = suggest(word, list(by_lower_case))
             raise StudyError(f"--require {word}: not one of {', '.join(known)}{hint}")
         if key in missing:
-            of_lpips = key in asked
-            why = remedy_of(key, missing[key], how, weights) if of_lpips else missing[key]
-            raise StudyError(f"--require {word}: {why}")
+            raise StudyError(f"--require {word}: {_remedy(key, missing[key], how, weights)}")
         if (section := _not_asked(key, how)) is not None:
             raise StudyError(f"--require {word}: {section} does not ask for it")
     for key, backbone in asked.items():
@@ -63,12 +60,21 @@ def check_required(
             load_trunk(backbone, weights)
 
 
+def _remedy(key: str, why: str, how: Evaluation, weights: Path | None) -> str:
+    """Why a metric cannot be measured, and what would help."""
+    if key in lpips_keys(how.lpips):
+        return remedy_of(key, why, how, weights)
+    if key.endswith(f"({FEATURES['inception']})"):
+        return f"{key} is not measured: {why}; {inception.remedy(weights)}"
+    return f"{key} is not measured: {why}"
+
+
 def _not_asked(key: str, how: Evaluation) -> str | None:
     """The config key that would have to ask for a metric and does not."""
     if key.startswith("LPIPS") and key not in lpips_keys(how.lpips):
         return "evaluation.lpips"
     of_features = {feature_key(m, word) for word in how.features for m in OF_FEATURES}
-    every = {feature_key(m, word) for word in ("inception", "classifier") for m in OF_FEATURES}
+    every = {feature_key(m, word) for word in FEATURES for m in OF_FEATURES}
     if key in every - of_features:
         return "evaluation.features"
     return "evaluation.nll_samples" if key == "NLL" and not how.nll_samples else None

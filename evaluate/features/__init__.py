@@ -38,15 +38,18 @@ class Features:
     extract: Callable[[torch.Tensor], torch.Tensor]
 
 
-def lacking_features(how: Evaluation, dataset: Dataset, weights: Path | None) -> dict[str, str]:
+def lacking_features(
+    how: Evaluation, dataset: Dataset | None, weights: Path | None
+) -> dict[str, str]:
     """Word -> why, of each network that `evaluation.features` asks for and cannot be had.
 
-    Nothing is trained or loaded. The reasons name no folder: they are published.
+    Nothing is trained or loaded; without a data set, which is not prepared yet, weights alone
+    decide. The reasons name no folder: they are published.
     """
     missing = {}
     if "inception" in how.features and inception.find_inception(weights) is None:
         missing["inception"] = f"{inception.FILE} was not found"
-    if "classifier" in how.features:
+    if dataset is not None and "classifier" in how.features:
         targets = find_targets(dataset)
         if isinstance(targets, str):
             missing["classifier"] = targets
