@@ -1,18 +1,30 @@
 """What of the metrics that a run asks for can be had: networks, weights, labels."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from evaluate.features import inception, lacking_features, load_features
 from evaluate.metric import FEATURES, OF_FEATURES, feature_key
 from evaluate.perceptual import lacking, load_trunk, perceptual, remedy_of
-from evaluate.registry import GENERATION_KEYS, KEYS, lpips_keys
+from evaluate.registry import FINITE_ONLY, GENERATION_KEYS, KEYS, lpips_keys
 from evaluate.work import Networks
 from study.datasets import Dataset
 from study.errors import StudyError
 from study.pythae_json import suggest
-from study.schema import Evaluation
+from study.schema import Evaluation, GaussianLikelihood
+from train.execution import device_of
+
+
+def measuring_device(trainer: Any) -> torch.device:
+    """Where a run is measured, with TF32 off: ten bits of mantissa are enough to train with and too
+    few to measure with."""
+    device = device_of(trainer)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    return device
 
 
 def networks_for(
@@ -77,4 +89,20 @@ def _not_asked(key: str, how: Evaluation) -> str | None:
     every = {feature_key(m, word) for word in FEATURES for m in OF_FEATURES}
     if key in every - of_features:
         return "evaluation.features"
+    if key in FINITE_ONLY and how.finite is None:
+        return "evaluation.finite"
+    if key == "bits/dim" and not isinstance(how.likelihood, GaussianLikelihood):
+        return "evaluation.likelihood"
     return "evaluation.nll_samples" if key == "NLL" and not how.nll_samples else None
+
+
+def check_measured(required: list[str], entry: dict[str, Any]) -> None:
+    """StudyError where a metric of `--require` was asked for and could not be measured after all,
+    for want of samples say; what a model does not define is no error."""
+    lacking = dict(entry["missing"])
+    for made in entry["generations"].values():
+        lacking |= made["missing"]
+    wanted = {word.lower() for word in required}
+    for key, why in lacking.items():
+        if key.lower() in wanted:
+            raise StudyError(f"--require {key}: it was not measured: {why}")

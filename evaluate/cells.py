@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from evaluate.available import networks_for
+from evaluate.available import check_measured, check_required, measuring_device, networks_for
 from evaluate.references import Reference, references_of
 from evaluate.run import evaluate_reference, evaluate_run, measured_so, up_to_date
 from study.datasets import Dataset
 from study.expansion import Cell, Study
 from study.rundir import ReferenceDirectory
 from study.schema import Evaluation
-from train.execution import device_of
 from train.run import run_identity
 
 
@@ -25,64 +24,77 @@ def evaluate_cell(
     directory = study.run_directory(runs, cell)
     # It may be another run's, where only this stage was asked for.
     directory.take(run_identity(cell.run, dataset))
-    if not up_to_date(directory, study.split, dataset, weights):
-        data = dataset.folder.parent
-        evaluate_run(directory.path, data, study.split, weights=weights, required=required or [])
-
-
-def reference_directory(study: Study, runs: Path, reference: Reference) -> ReferenceDirectory:
-    """Where a reference row is measured into."""
-    return ReferenceDirectory(runs / study.name / "references" / reference.name)
+    how = cell.run.config.evaluation
+    check_required(required or [], how, weights, dataset)
+    if up_to_date(directory, study.split, dataset, weights):
+        check_measured(required or [], directory.measured_splits()[study.split])
+        return
+    data = dataset.folder.parent
+    evaluate_run(directory.path, data, study.split, weights=weights, required=required or [])
 
 
 def _how(study: Study) -> Evaluation:
-    """Reference rows are measured as the study's first run is, and drawn from in their own way."""
-    return study.cells[0].run.config.evaluation.model_copy(update={"samplers": None})
+    """Reference rows are measured as the study's first run is, drawn from in their own way, and by
+    all that any of the runs is measured by."""
+    every = [cell.run.config.evaluation for cell in study.cells]
+    return every[0].model_copy(
+        update={
+            "samplers": None,
+            "samples": max(how.samples for how in every),
+            "features": list(dict.fromkeys(word for how in every for word in how.features)),
+            "lpips": list(dict.fromkeys(word for how in every for word in how.lpips)),
+            "finite": next((how.finite for how in every if how.finite), None),
+        }
+    )
 
 
-def _references(study: Study, dataset: Dataset) -> list[Reference]:
+def reference_rows(
+    study: Study, dataset: Dataset, runs: Path
+) -> list[tuple[Reference, ReferenceDirectory]]:
+    """The study's reference rows, in a table's order, and where each is measured into; nothing is
+    fitted yet."""
     dims = [cell.run.model.latent_dim for cell in study.cells]
-    return references_of(dims, _how(study), dataset, device_of(study.cells[0].run.trainer))
+    device = measuring_device(study.cells[0].run.trainer)
+    folder = runs / study.name / "references"
+    return [
+        (reference, ReferenceDirectory(folder / reference.name))
+        for reference in references_of(dims, _how(study), dataset, device)
+    ]
+
+
+def reference_measured(
+    study: Study, directory: ReferenceDirectory, dataset: Dataset, weights: Path | None = None
+) -> bool:
+    """Whether a reference row is measured as this version would measure it."""
+    entry = directory.measured_splits().get(study.split)
+    if entry is None or not directory.record.is_file():
+        return False
+    return measured_so(entry, _how(study), study.split, dataset, weights)
+
+
+def references_measured(
+    study: Study, dataset: Dataset, runs: Path, weights: Path | None = None
+) -> bool:
+    """Whether all of them are."""
+    return all(
+        reference_measured(study, directory, dataset, weights)
+        for _, directory in reference_rows(study, dataset, runs)
+    )
 
 
 def evaluate_references(
     study: Study, dataset: Dataset, runs: Path, weights: Path | None = None
 ) -> None:
     """Measure the reference rows on the study's split, those that are not."""
-    how = _how(study)
     todo = [
         (reference, directory)
-        for reference in _references(study, dataset)
-        for directory in [reference_directory(study, runs, reference)]
-        if not _is_measured(directory, how, study.split, dataset, weights)
+        for reference, directory in reference_rows(study, dataset, runs)
+        if not reference_measured(study, directory, dataset, weights)
     ]
     if not todo:
         return
-    networks = networks_for(how, dataset, weights, device_of(study.cells[0].run.trainer))
+    how = _how(study)
+    device = measuring_device(study.cells[0].run.trainer)
+    networks = networks_for(how, dataset, weights, device)
     for reference, directory in todo:
         evaluate_reference(reference, directory, how, dataset, study.split, networks)
-
-
-def references_measured(
-    study: Study, dataset: Dataset, runs: Path, weights: Path | None = None
-) -> bool:
-    """Whether all of them are measured as this version would measure them."""
-    return all(
-        _is_measured(
-            reference_directory(study, runs, reference), _how(study), study.split, dataset, weights
-        )
-        for reference in _references(study, dataset)
-    )
-
-
-def _is_measured(
-    directory: ReferenceDirectory,
-    how: Evaluation,
-    split: str,
-    dataset: Dataset,
-    weights: Path | None,
-) -> bool:
-    entry = directory.measured_splits().get(split)
-    if entry is None or not directory.record.is_file():
-        return False
-    return measured_so(entry, how, split, dataset, weights)

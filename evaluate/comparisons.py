@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluate.metric import Metric, as_published
 from evaluate.rows import Measured, columns, generated, reconstructed
-from evaluate.statistics import holm, paired_bootstrap, welch
+from evaluate.statistics import DRAWS, holm, paired_bootstrap, welch
 from study.npz import member_names, open_array
 
 # Rows whose p against the best is at least this are not distinguishable from it.
@@ -83,7 +83,9 @@ def _compare(
         # Those that were measured on other images stand beside the best, but not against it.
         images = values[best].shape[1]
         compared = [n for n, of in values.items() if of is not None and of.shape[1] == images]
-        p = paired_bootstrap([values[n] for n in compared])
+        # Enough draws for the smallest p to stay one after the correction over all pairs.
+        pairs = len(compared) * (len(compared) - 1) // 2
+        p = paired_bootstrap([values[n] for n in compared], max(DRAWS, 40 * pairs))
     against = _corrected(p)[compared.index(best)]
     by_row = {
         rows[number].key: float(f"{of:.4g}")

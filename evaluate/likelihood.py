@@ -27,20 +27,36 @@ def negative_log_likelihood(
 ) -> torch.Tensor:
     """-log p(x) of B images by `samples` draws from q(z|x) each, B values in float64.
 
-    An image at a time and `at_once` draws at a time: memory does not grow with either, and the
-    draws are the same whatever the batch.
+    At most `at_once` latents are decoded at a time, whole images or parts of one: memory grows with
+    neither, and the draws are the same whatever the batch.
     """
+    together = max(1, at_once // samples)
     found = []
-    for i in range(len(x)):
-        mean, log_var = q.mean[i : i + 1], q.log_var[i : i + 1]
-        one = GaussianPosterior(mean, log_var)
+    for start in range(0, len(x), together):
+        part = slice(start, start + together)
+        images, one = x[part], GaussianPosterior(q.mean[part], q.log_var[part])
         total = LogMeanExp()
-        for start in range(0, samples, at_once):
-            count = min(at_once, samples - start)
-            z = one.sample(noise.draw(count, mean.shape[1]).to(x.device))
-            image = x[i : i + 1].expand(count, *x.shape[1:])
-            log_weight = log_likelihood(likelihood, image, latents.decode(z)).double()
-            log_weight = log_weight + log_standard_normal(z) - log_normal(z, mean, log_var)
-            total.add(log_weight[:, None])
+        for done in range(0, samples, at_once):
+            count = min(at_once, samples - done)
+            draws = noise.draw(len(images), count, q.mean.shape[1]).to(x.device)
+            weights = _log_weights(latents, images, one, likelihood, draws)
+            total.add(weights)
         found.append(-total.value)
     return torch.cat(found)
+
+
+def _log_weights(
+    latents: Latents,
+    x: torch.Tensor,
+    q: GaussianPosterior,
+    likelihood: Likelihood,
+    draws: torch.Tensor,
+) -> torch.Tensor:
+    """log p(x|z) p(z) / q(z|x) of B images for S draws each, B x S x D of N(0, 1): S x B."""
+    count = draws.shape[1]
+    mean, log_var = (part.repeat_interleave(count, 0) for part in (q.mean, q.log_var))
+    z = GaussianPosterior(mean, log_var).sample(draws.flatten(0, 1))
+    repeated = x.repeat_interleave(count, 0)
+    found = log_likelihood(likelihood, repeated, latents.decode(z)).double()
+    found = found + log_standard_normal(z) - log_normal(z, mean, log_var)
+    return found.reshape(len(x), count).T

@@ -43,7 +43,7 @@ def as_published(key: str) -> str:
     return f"{key} (as published)"
 
 
-AS_PUBLISHED = {key: as_published(key) for key in ("BCE", "ELBO", "LPIPS")}
+AS_PUBLISHED = {key: as_published(key) for key in ("BCE", "MSE", "ELBO", "LPIPS", "SSIM", "GMSD")}
 # Networks whose features distances of sets are taken in, by the word of `evaluation.features`.
 FEATURES = {"inception": "Inception", "classifier": "classifier"}
 OF_FEATURES = ("FID", "KID", "precision", "recall", "density", "coverage")

@@ -4,7 +4,6 @@ Work is cut into blocks whose bounds depend on nothing but the number of images,
 measured before a stop is the block that would be measured after it.
 """
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from study.errors import StudyError
 from study.files import write_arrays, write_json
 from study.jsonfile import read_json_object
+from study.npz import DAMAGE
 
 # Images (or samples) in a block: a second of work on a small model, and of a large one no more
 # than is worth doing again.
@@ -34,9 +35,20 @@ class Partial:
             return
         of = json.loads(json.dumps(of))
         record = folder / _OF
-        if not record.is_file() or read_json_object(record) != of:
-            self.discard()
+        if self._recorded(record) != of:
+            shutil.rmtree(folder, ignore_errors=True)
+            # Blocks that could not be deleted must not pass for these.
+            if any(folder.glob("*.npz")):
+                self.folder = None
+                return
             write_json(record, of)
+
+    @staticmethod
+    def _recorded(record: Path) -> dict[str, Any] | None:
+        try:
+            return read_json_object(record) if record.is_file() else None
+        except StudyError:  # damaged: of nobody knows what
+            return None
 
     def _file(self, name: str) -> Path | None:
         # A sampler's key or a number: never a path of its own.
@@ -50,7 +62,7 @@ class Partial:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, EOFError):
+        except (OSError, *DAMAGE):
             return None
 
     def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
@@ -67,12 +79,3 @@ class Partial:
 def blocks(count: int) -> list[range]:
     """0 to `count` in blocks."""
     return [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
-
-
-def fingerprint(arrays: dict[str, np.ndarray]) -> str:
-    """A SHA-256 of arrays, by which a model's weights are known again."""
-    digest = hashlib.sha256()
-    for key in sorted(arrays):
-        digest.update(key.encode())
-        digest.update(np.ascontiguousarray(arrays[key]).tobytes())
-    return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from evaluate.metrics.lpips import (
 )
 from evaluate.registry import lpips_keys, lpips_metric
 from study.errors import StudyError
-from study.progress import say
+from study.progress import say_once
 from study.schema import Evaluation
 
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -62,7 +62,7 @@ def perceptual(
     said once a process. StudyError where a file of weights is damaged."""
     missing = lacking(how, weights, shape)
     for key, why in missing.items():
-        _say_once(remedy_of(key, why, how, weights))
+        say_once(remedy_of(key, why, how, weights))
     distances = {}
     for key, backbone in lpips_keys(how.lpips).items():
         if key not in missing:
@@ -88,8 +88,3 @@ def remedy_of(key: str, why: str, how: Evaluation, weights: Path | None) -> str:
         f"{title} is not measured: {why}; {remedy(backbone, weights)}, "
         f"or give its folder by --weights"
     )
-
-
-@cache
-def _say_once(line: str) -> None:
-    say(line)

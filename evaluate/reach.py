@@ -14,7 +14,6 @@ from evaluate.metrics.finite import coverage_at, kl_from_uniform
 from evaluate.metrics.nearest import nearest
 from study.datasets import Dataset
 from study.schema import FiniteData
-from train.dataset import to_unit
 
 # Images that samples are compared with at a time.
 _AT_ONCE = 1024
@@ -23,7 +22,9 @@ _AT_ONCE = 1024
 def _shown(images: np.ndarray, device: torch.device) -> Iterator[torch.Tensor]:
     """uint8 images as blocks of flat float32 vectors in [0, 1]."""
     for start in range(0, len(images), _AT_ONCE):
-        yield to_unit(images[start : start + _AT_ONCE]).flatten(1).to(device)
+        # As bytes to the device: a quarter of what floats would be.
+        block = torch.from_numpy(np.ascontiguousarray(images[start : start + _AT_ONCE]))
+        yield block.to(device).flatten(1).float().div_(255)
 
 
 @dataclass(frozen=True)

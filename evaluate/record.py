@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.cells import reference_measured, reference_rows
 from evaluate.comparisons import compare
 from evaluate.statistics import bootstrap_interval
 from study.datasets import Dataset
@@ -18,13 +19,10 @@ from study.errors import StudyError
 from study.expansion import Cell, Study
 from study.jsonfile import read_json_object
 from study.npz import member_names, open_array
-from study.rundir import RunDirectory
+from study.rundir import Measured, RunDirectory
 from train.run import run_identity
 
 FORMAT = 2
-# Where a study's reference rows are measured, among its runs; and what each is called there.
-REFERENCES = "references"
-REFERENCE_FILE = "reference.json"
 _OF_REFERENCE = ("name", "label", "definition", "order")
 # What of a split's entry in metrics.json a cell takes over.
 _KEPT = ("images", "reconstruction", "metrics", "mean_image_mse", "missing", "generations")
@@ -59,7 +57,7 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
         "split": study.split,
         "tables": [table.model_dump() for table in study.config.tables],
         "rows": rows,
-        "references": _references(runs / study.name / REFERENCES, dataset, study.split),
+        "references": _references(study, dataset, runs),
     }
     per_image = {
         (cell.name, cell.seed): study.run_directory(runs, cell).per_image
@@ -90,7 +88,7 @@ def _gather_cell(
     return gathered
 
 
-def _measured(directory: RunDirectory, split: str) -> dict[str, Any]:
+def _measured(directory: Measured, split: str) -> dict[str, Any]:
     """What was measured of one run or reference row, with the intervals of its means."""
     entry = directory.measured_splits()[split]
     _add_intervals(entry["metrics"], directory.per_image, f"{split}.")
@@ -115,27 +113,14 @@ def _add_intervals(metrics: dict[str, dict[str, Any]], per_image: Path, prefix: 
             metrics[key]["interval"] = [float(f"{low:.6g}"), float(f"{high:.6g}")]
 
 
-def _references(folder: Path, dataset: Dataset, split: str) -> list[dict[str, Any]]:
-    """The reference rows measured on these data and this split, in their order.
-
-    Each is a folder with `reference.json` (`name`, `label`, `definition`, `order`) beside what a
-    run has.
-    """
+def _references(study: Study, dataset: Dataset, runs: Path) -> list[dict[str, Any]]:
+    """The study's own reference rows, as far as they are measured as it would measure them."""
     found = []
-    for file in sorted(folder.glob(f"*/{REFERENCE_FILE}")):
-        about, directory = read_json_object(file), RunDirectory(file.parent)
-        entry = directory.measured_splits().get(split)
-        if entry is None or entry.get("data_sha256") != dataset.hashes()[split]:
-            continue
-        lacking = [key for key in _OF_REFERENCE if key not in about]
-        if lacking:
-            raise StudyError(
-                f"{file}: no '{lacking[0]}' in it; it has {', '.join(about) or 'none'}"
-            )
-        cell = {"seed": None} | _measured(directory, split)
-        row = {key: about[key] for key in ("name", "label", "definition")} | {"cells": [cell]}
-        found.append((about["order"], about["name"], row))
-    return [row for *_, row in sorted(found, key=lambda made: made[:2])]
+    for reference, directory in reference_rows(study, dataset, runs):
+        if reference_measured(study, directory, dataset):
+            cell = {"seed": None} | _measured(directory, study.split)
+            found.append({"name": reference.name, "label": reference.label, "cells": [cell]})
+    return found
 
 
 def deflate(record: dict[str, Any]) -> dict[str, Any]:

@@ -215,14 +215,13 @@ def references_of(
         )
     )
     if how.finite is not None:
-        valid = valid_images(dataset)
         made.append(
             (
                 "perfect_sampler",
                 "perfect sampler",
-                f"each image in place of its reconstruction, samples drawn uniformly from the "
-                f"{len(valid):,} valid images",
-                lambda: DataLatents(valid, device, of_valid),
+                "each image in place of its reconstruction, samples drawn uniformly from the valid "
+                "images",
+                lambda: DataLatents(valid_images(dataset), device, of_valid),
             )
         )
     return [

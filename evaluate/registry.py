@@ -7,7 +7,8 @@ direction, unit, needs, settings and source from here.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluate.catalogue import FIXED, finite_metrics, set_metrics
+from evaluate.catalogue import FIXED
+from evaluate.catalogue_sets import finite_metrics, set_metrics
 from evaluate.metric import AS_PUBLISHED, FEATURES, OF_FEATURES, Metric, as_published, feature_key
 from evaluate.metrics import lpips
 from study.schema import Evaluation, GaussianLikelihood, Likelihood
@@ -25,7 +26,9 @@ _ENCODED = (
     *("reconstruction bits", as_published("reconstruction bits")),
 )
 KEYS = (*_RECONSTRUCTED, *_ENCODED)
+_BITS = "reconstruction bits"
 FINITE = ("NN valid", "coverage@t", "D_KL", as_published("coverage@t"), as_published("D_KL"))
+FINITE_ONLY = (*FINITE, _BITS, as_published(_BITS))
 GENERATION_KEYS = (
     *(key for key in _RECONSTRUCTED if key != "NLL"),
     *("diversity", "sharpness", "NN data", "NN train"),

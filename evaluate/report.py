@@ -19,9 +19,10 @@ from evaluate.latex import to_latex
 from evaluate.record import deflate, gather, read_record
 from evaluate.tables import Table, build_table, measured, pieces
 from study.datasets import Dataset
-from study.errors import RunFailed
+from study.errors import RunFailed, StudyError, one_line
 from study.expansion import Study
 from study.files import write_json, write_text
+from study.progress import say
 from study.provenance import ROOT
 
 # More metrics than these side by side, and a page cuts its table in pieces.
@@ -75,7 +76,11 @@ def write_overview(results: Path) -> None:
     references = [read_reference(path) for path in sorted(REFERENCES.glob("*.json"))]
     judged = {}
     for path in sorted(results.glob("*/runs.json")):
-        record = read_record(path)
+        try:
+            record = read_record(path)
+        except StudyError as error:  # another study's: no reason to lose this one's tables
+            say(f"left out of {results / 'README.md'}: {one_line(error)}")
+            continue
         if (reference := reference_of(record)) is not None:
             judged[path.parent.name] = judge(record, reference, record["command"])
     configured = {path.stem for path in (ROOT / "configs" / "studies").glob("*.json")}

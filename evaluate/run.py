@@ -1,6 +1,7 @@
 """Evaluate a run directory, or a study's reference rows: numbers and pictures on disk."""
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluate.available import check_required, missing_metrics, networks_for
+from evaluate.available import (
+    check_measured,
+    check_required,
+    measuring_device,
+    missing_metrics,
+    networks_for,
+)
+from evaluate.features import same_classifier
 from evaluate.measure import Result
 from evaluate.metric import Metric
 from evaluate.mirror import mirror_evaluation
@@ -24,9 +32,7 @@ from study.lock import locked
 from study.npz import member_names, open_array
 from study.provenance import code_version, machine, package_versions
 from study.rundir import METRICS_FORMAT, ReferenceDirectory, RunDirectory
-from study.runs import Run
 from study.schema import Evaluation, validate
-from train.execution import device_of
 from train.latents import latents_of
 from train.run import load_trained
 
@@ -64,7 +70,7 @@ def evaluate_run(
     dataset.images(split)
     check_required(list(required), how, weights, dataset)
     with locked(directory.path):
-        device = _device(run)
+        device = measuring_device(run.trainer)
         networks = networks_for(how, dataset, weights, device)
         latents = latents_of(model.to(device))
         what = f"{directory.path.as_posix()} {split}"
@@ -80,6 +86,7 @@ def evaluate_run(
         _write(directory, split, entry, done)
         work.partial.discard()
         directory.failure.unlink(missing_ok=True)
+    check_measured(list(required), entry)
     mirror_evaluation(directory, split, entry)
     return entry
 
@@ -124,8 +131,16 @@ def _partial(directory: RunDirectory | ReferenceDirectory, work: Work, model: st
         "features": {word: f.settings for word, f in work.networks.features.items()},
         "batch_size": work.batch_size,
         "code": code_version(),
+        "versions": package_versions(),
+        "device": torch.cuda.get_device_name() if work.latents.device.type == "cuda" else "CPU",
     }
-    return Partial(directory.path / f".evaluation-{work.split}.partial", of)
+    folder = directory.path / f".evaluation-{work.split}.partial"
+    # Code that is no commit's is known by nothing: what it has measured is not gone on from.
+    code = of["code"]["commit"] if not of["code"]["dirty"] else None
+    if code is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return Partial()
+    return Partial(folder, of)
 
 
 def up_to_date(
@@ -152,7 +167,12 @@ def measured_so(
     of = {"split": split}
     if entry["evaluation"] | of != how.model_dump() | of:
         return False
-    if entry["data_sha256"] != dataset.hashes()[split]:
+    # Samples are held against the training split, too, and references are made of it.
+    if entry["data"] != dataset.hashes():
+        return False
+    # A classifier that was trained anew is another one.
+    recorded = entry["features"].get("classifier")
+    if recorded is not None and not same_classifier(dataset, recorded):
         return False
     return set(entry["unavailable"]) <= missing_metrics(how, dataset, weights).keys()
 
@@ -178,6 +198,8 @@ def _entry(work: Work, done: Measurement) -> dict[str, Any]:
         "images": len(work.images),
         "subset": work.dataset.subset,
         "data_sha256": work.dataset.hashes()[work.split],
+        "data": work.dataset.hashes(),
+        "features": settings,
         "seed": work.seed,
         "evaluation": how.model_dump(),
         "code": code_version(),
@@ -249,15 +271,6 @@ def merge_arrays(path: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
             if not name.startswith(f"{split}."):
                 merged[name] = np.array(open_array(path, name))
     write_arrays(path, merged)
-
-
-def _device(run: Run) -> torch.device:
-    device = device_of(run.trainer)
-    if device.type == "cuda":
-        # TF32 has ten bits of mantissa: enough to train with, too few to measure with.
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-    return device
 
 
 def _draw_pictures(

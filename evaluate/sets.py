@@ -45,7 +45,8 @@ def compare(
     try:
         values["FID"] = frechet_distance(data.moments, samples.moments)
     except TooFewSamples as error:
-        missing["FID"] = str(error)
+        fewer = "images" if data.moments.count < samples.moments.count else "samples"
+        missing["FID"] = f"of the {fewer}: {error}"
     real, fake = data.features, samples.features
     least = min(len(real), len(fake))
     if least > 1:

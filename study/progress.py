@@ -1,6 +1,7 @@
 """Progress bars on a terminal, silence elsewhere (a log file needs no carriage returns)."""
 
 import sys
+from functools import cache
 
 from tqdm import tqdm
 
@@ -16,3 +17,9 @@ def say(message: str) -> None:
     """One line of what goes on, on stderr: it leaves stdout to results."""
     tqdm.write(message, file=sys.stderr)
     sys.stderr.flush()
+
+
+@cache
+def say_once(message: str) -> None:
+    """`say`, once a process."""
+    say(message)

@@ -10,8 +10,8 @@ import pytest
 
 from evaluate.formats import to_csv, to_markdown
 from evaluate.latex import escape, to_latex
+from evaluate.record import read_record
 from evaluate.tables import Table, build_table
-from study.jsonfile import read_json_object
 from study.provenance import ROOT
 from tests.made_record import TABLE, compared, entry, generated, record, reference
 
@@ -167,7 +167,7 @@ def test_pdflatex_sets_it(tmp_path) -> None:
     "path", sorted(ROOT.glob("results/*/runs.json")), ids=lambda p: p.parent.name
 )
 def test_committed_latex_is_what_the_code_makes(path) -> None:
-    committed = read_json_object(path)
+    committed = read_record(path)
     for about in committed["tables"]:
         made = to_latex(build_table(committed, about), committed["study"], committed["title"])
         assert (path.parent / f"{about['name']}.tex").read_text() == made

@@ -7,10 +7,10 @@ import pytest
 
 from evaluate.formats import footnotes, format_cell, format_number, to_csv, to_markdown
 from evaluate.metrics import ssim
+from evaluate.record import read_record
 from evaluate.report import page
 from evaluate.tables import TableCell, build_table, check_tables, pieces
 from study.errors import StudyError
-from study.jsonfile import read_json_object
 from study.provenance import ROOT
 from study.schema import GaussianLikelihood, StudyTable
 from tests.made_record import TABLE, entry, generated, lines_of, record, sampled
@@ -201,7 +201,7 @@ def test_pieces_of_a_wide_table_hold_all_of_it() -> None:
 
 
 def test_a_page_says_that_settings_were_overridden() -> None:
-    committed = read_json_object(RECORDS[0])
+    committed = read_record(RECORDS[0])
     command = committed["command"] + " --set trainer.num_epochs=1 --set 'model.x=[1, 2]'"
     shown = page(committed | {"command": command}, [], [])
     (budget,) = [line for line in shown.splitlines() if line.startswith("- Budget:")]
@@ -234,7 +234,7 @@ def test_footnotes_say_which_z_was_decoded() -> None:
 )
 def test_a_page_shows_the_learning_rates_that_were_used(rates: dict, shown: str) -> None:
     """Trainers with several optimizers have a `learning_rate` that they never read."""
-    committed = read_json_object(RECORDS[0])
+    committed = read_record(RECORDS[0])
     rates = {f"{part}_learning_rate": rate for part, rate in rates.items()}
     for cell in committed["rows"][0]["cells"]:
         cell["config"]["trainer"] |= {"learning_rate": 0.5} | rates
@@ -247,7 +247,7 @@ def test_there_are_committed_results() -> None:
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
 def test_committed_tables_are_what_the_code_makes(path) -> None:
-    committed = read_json_object(path)
+    committed = read_record(path)
     tables = [build_table(committed, table) for table in committed["tables"]]
     for table in tables:
         assert (path.parent / f"{table.name}.csv").read_text() == to_csv(table)

@@ -4,7 +4,7 @@ Inception where its weights are there; a small classifier of ours, trained on th
 labels. What is measured in one never goes by the other's name (`evaluate.metric.feature_key`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,14 @@ import torch
 
 from evaluate.features import inception
 from evaluate.features.classifier import classifier_features
-from evaluate.features.store import FILE, say_once, stored_classifier
+from evaluate.features.recipe import RECIPE
+from evaluate.features.store import FILE, Trained, read_classifier, stored_classifier
 from evaluate.features.targets import find_targets
 from evaluate.metric import FEATURES, OF_FEATURES
 from evaluate.metrics.weights import WeightsError
 from study.datasets import Dataset
 from study.errors import StudyError
+from study.progress import say_once
 from study.schema import Evaluation
 
 
@@ -75,6 +77,23 @@ def load_features(
     return {word: load[word]() for word in dict.fromkeys(how.features) if word not in missing}
 
 
+def same_classifier(dataset: Dataset, recorded: Mapping[str, Any]) -> bool:
+    """Whether the classifier that `recorded` settings are of is the one measured in now.
+
+    Where none is stored, of a data folder that cannot be written to say, its recipe decides.
+    """
+    targets = find_targets(dataset)
+    stored = None if isinstance(targets, str) else read_classifier(dataset, targets)
+    if stored is None:
+        return recorded["recipe"] == RECIPE.version
+    return recorded["sha256"] == _digest(stored)
+
+
+def _digest(trained: Trained) -> str:
+    """So much of the weights' SHA-256 as tells classifiers apart."""
+    return trained.record["sha256"][:12]
+
+
 def _inception(weights: Path | None, device: torch.device) -> Features:
     try:
         net, digest = inception.load_inception(inception.find_inception(weights))
@@ -90,7 +109,7 @@ def _classifier(dataset: Dataset, device: torch.device) -> Features:
     record, recipe = trained.record, trained.record["recipe"]
     settings = {
         "weights": FILE,
-        "sha256": record["sha256"][:12],
+        "sha256": _digest(trained),
         "recipe": recipe["version"],
         "targets": record["targets"],
         "classes": sum(record["classes"]),

@@ -8,7 +8,6 @@ import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -23,12 +22,11 @@ from study.errors import one_line
 from study.files import write_json, written_whole
 from study.jsonfile import read_json_object
 from study.lock import Busy
-from study.progress import say
+from study.progress import say, say_once
 
 FILE = "classifier.pt"
 RECORD = "classifier.json"
 
-say_once = cache(say)
 # Those that could not be kept, by SHA-256 of the training images: trained once a process.
 _not_kept: dict[str, "Trained"] = {}
 
@@ -46,13 +44,13 @@ def stored_classifier(dataset: Dataset, targets: Targets, device: torch.device) 
 
     Where the folder cannot be written to, a line says so and it is kept for this process alone.
     """
-    found = _read(dataset, targets) or _not_kept.get(_train_sha256(dataset))
+    found = read_classifier(dataset, targets) or _not_kept.get(_train_sha256(dataset))
     if found is not None:
         return found
     with ExitStack() as held:
         refused = _wait_for_turn(dataset, held)
         # Another process may have trained it meanwhile.
-        found = _read(dataset, targets, aloud=True)
+        found = read_classifier(dataset, targets, aloud=True)
         if found is not None:
             return found
         file, record = _train(dataset, targets, device)
@@ -88,7 +86,7 @@ def _wait_for_turn(dataset: Dataset, held: ExitStack) -> OSError | None:
             return error
 
 
-def _read(dataset: Dataset, targets: Targets, aloud: bool = False) -> Trained | None:
+def read_classifier(dataset: Dataset, targets: Targets, aloud: bool = False) -> Trained | None:
     """The classifier that lies there, if it is whole and of these images and this recipe;
     `aloud`: a line says why not."""
     path = dataset.folder / FILE
