@@ -119,7 +119,8 @@ def _references(study: Study, dataset: Dataset, runs: Path) -> list[dict[str, An
     for reference, directory in reference_rows(study, dataset, runs):
         if reference_measured(study, directory, dataset):
             cell = {"seed": None} | _measured(directory, study.split)
-            found.append({"name": reference.name, "label": reference.label, "cells": [cell]})
+            about = {"name": reference.name, "label": reference.label}
+            found.append(about | {"definition": reference.definition, "cells": [cell]})
     return found
 
 

@@ -215,7 +215,10 @@ def test_as_published_is_pythaes_loss(kind: str, data: Path) -> None:
     q = model.encoder(x)
     loss, error, _ = model.loss_function(output.recon_x, x, q.embedding, q.log_covariance, output.z)
     got = as_published(config, x, output.recon_x, kl(q.embedding, q.log_covariance))
-    assert list(got) == ["BCE (as published)", "ELBO (as published)"]
+    keys = ("BCE", "ELBO", "MSE", "SSIM", "GMSD")
+    assert list(got) == [f"{key} (as published)" for key in keys]
+    error_of_a_draw = (output.recon_x - x).pow(2).mean((1, 2, 3))
+    torch.testing.assert_close(got["MSE (as published)"], error_of_a_draw)
     assert got["BCE (as published)"].mean().item() == pytest.approx(error.item(), rel=1e-5)
     assert got["ELBO (as published)"].mean().item() == pytest.approx(loss.item(), rel=1e-5)
 
@@ -223,7 +226,7 @@ def test_as_published_is_pythaes_loss(kind: str, data: Path) -> None:
 def test_as_published_of_vaegan_is_per_pixel_and_of_others_is_not_there() -> None:
     from pythae.models import AEConfig, BetaTCVAEConfig, VAEGANConfig
 
-    x, x_hat = torch.full((1, 1, 2, 2), 0.25), torch.full((1, 1, 2, 2), 0.75)
+    x, x_hat = torch.full((1, 1, 12, 12), 0.25), torch.full((1, 1, 12, 12), 0.75)
     got = as_published(VAEGANConfig(), x, x_hat, torch.tensor([160.0]))
     assert got["ELBO (as published)"].item() == pytest.approx(160.25)
     cross = -(0.25 * np.log(0.75) + 0.75 * np.log(0.25))

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from evaluate import perceptual as perceptual_module
 from evaluate.__main__ import main
 from evaluate.available import check_required
 from evaluate.metrics import lpips as metric
@@ -25,6 +24,7 @@ from evaluate.perceptual import lacking
 from evaluate.run import evaluate_run, up_to_date
 from study.datasets import open_dataset
 from study.errors import StudyError, run_command
+from study.progress import say_once
 from study.rundir import RunDirectory
 from study.runs import load_run
 from study.schema import Evaluation
@@ -80,7 +80,7 @@ def trunks(made_trunks, monkeypatch) -> dict[str, torch.nn.Module]:
 def nothing(tmp_path, monkeypatch) -> Path:
     """A TORCH_HOME that is empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    perceptual_module._say_once.cache_clear()
+    say_once.cache_clear()
     return tmp_path / "empty"
 
 

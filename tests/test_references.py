@@ -153,7 +153,6 @@ def test_perfect_sampler_draws_each_valid_image_alike(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path, "finite", splits)
     finite = HOW.model_copy(update={"finite": FiniteData()})
     row = rows(dataset, how=finite)["perfect_sampler"]
-    assert "6 valid images" in row.definition
     (sampler,) = row.latents.samplers()
     s = row.latents.decode(sampler.draw(6000)).flatten(1)
     which = (s[:, None] - torch.from_numpy(flat(six)).float()).abs().amax(2).min(1)
