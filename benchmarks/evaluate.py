@@ -1,6 +1,6 @@
 """Time of measuring a run beside that of the networks alone, in turn; and its memory.
 
-    python -m benchmarks.evaluate [--cases vae vqvae] [--rounds 20] [--memory 1000 8000]
+    python -m benchmarks.evaluate [--cases vae vqvae] [--rounds 20] [--memory 2000 8000]
 
 Ours is `evaluate.measure.measure` on mapped uint8 images: reading and scaling them, encoding and
 decoding, every per-image metric with LPIPS, the split's own numbers. The floor is the forward
@@ -74,7 +74,7 @@ def run_config(case: str, width: int, no_cuda: bool) -> dict[str, Any]:
         "networks": {"name": networks, "width": width} | size,
         "model": model,
         "trainer": trainer,
-        "evaluation": {"split": "eval", "lpips": [], "samples": 256},
+        "evaluation": {"split": "eval", "lpips": [], "samples": 256, "nll_samples": 2},
     }
 
 
@@ -145,12 +145,13 @@ class Bench:
         found = []
         for count in self.arguments.memory:
             folder = self.work / f"memory-{case}-{count}"
-            splits = {"train": noise(256, SHAPE), "eval": noise(count, SHAPE, seed=1)}
+            # Samples are held against the training split, too.
+            splits = {"train": noise(count, SHAPE), "eval": noise(count, SHAPE, seed=1)}
             dataset = write_dataset(folder, "bench", splits)
             # On the CPU, whose memory is meant, and small: it is held against the images' size.
             config = run_config(case, 8, True)
             # A loss of the whole split would be a pass over it.
-            config["trainer"]["keep_best_on_train"] = True
+            config["trainer"] |= {"keep_best_on_train": True}
             train_run(load_run(write_run(folder, config)), dataset, folder / "run")
             command = [sys.executable, "-c", MEASURE, str(folder / "run"), str(folder)]
             uint8 = count * SHAPE[0] * SHAPE[1] * SHAPE[2] / 2**20
@@ -224,9 +225,9 @@ def parser() -> Parser:
         "--memory",
         type=positive_int,
         nargs="*",
-        default=[1000, 8000],
+        default=[2000, 8000],
         metavar="IMAGES",
-        help="of the splits whose memory is measured (1000 8000; none: leave it out)",
+        help="of the splits whose memory is measured (2000 8000; none: leave it out)",
     )
     made.add_argument("--no-cuda", action="store_true", help="on the CPU, though a GPU is here")
     made.add_argument("--json", type=Path, metavar="FILE", help="everything measured, as JSON")

@@ -62,16 +62,24 @@ class ValidImages:
         return sum(len(images) for images in self.splits)
 
     @cached_property
+    def _distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        flat = np.concatenate([images.reshape(len(images), -1) for images in self.splits])
+        return np.unique(flat, axis=0, return_inverse=True)
+
+    @property
+    def images(self) -> np.ndarray:
+        """The distinct images, uint8 N x C x H x W, in a fixed order; in memory, as bytes."""
+        return self._distinct[0].reshape(-1, *self.splits[0].shape[1:])
+
+    @cached_property
     def which(self) -> torch.Tensor:
         """For each configuration the number of its image among the distinct ones."""
-        flat = np.concatenate([images.reshape(len(images), -1) for images in self.splits])
-        numbers = np.unique(flat, axis=0, return_inverse=True)[1]
-        return torch.from_numpy(numbers.astype(np.int64).ravel())
+        return torch.from_numpy(self._distinct[1].astype(np.int64).ravel())
 
     @property
     def count(self) -> int:
         """How many distinct images there are."""
-        return int(self.which.max()) + 1
+        return len(self._distinct[0])
 
     @property
     def draws(self) -> int:

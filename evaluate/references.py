@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from evaluate.principal import Components, mean_image, principal_components
+from evaluate.reach import ValidImages
 from study.datasets import Dataset
 from study.schema import Evaluation
 from train.dataset import to_unit
@@ -178,16 +179,6 @@ def of_valid(look_up: Callable[[np.ndarray], torch.Tensor], count: int) -> Sampl
     )
 
 
-def valid_images(dataset: Dataset) -> np.ndarray:
-    """The distinct images of all splits together, in a fixed order: what a finite data set holds.
-
-    They are read into memory as bytes.
-    """
-    images = np.concatenate([dataset.images(split) for split in dataset.splits()])
-    rows = np.unique(images.reshape(len(images), -1), axis=0)
-    return rows.reshape(-1, *dataset.shape)
-
-
 def references_of(
     latent_dims: Sequence[int], how: Evaluation, dataset: Dataset, device: torch.device
 ) -> list[Reference]:
@@ -215,13 +206,14 @@ def references_of(
         )
     )
     if how.finite is not None:
+        valid = ValidImages(dataset, how.finite)
         made.append(
             (
                 "perfect_sampler",
                 "perfect sampler",
                 "each image in place of its reconstruction, samples drawn uniformly from the valid "
                 "images",
-                lambda: DataLatents(valid_images(dataset), device, of_valid),
+                lambda: DataLatents(valid.images, device, of_valid),
             )
         )
     return [
