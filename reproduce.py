@@ -119,12 +119,14 @@ def evaluate_references(study: Any, arguments: Any) -> list[str]:
     return []
 
 
-def check_measurable(study: Any, arguments: Any) -> None:
-    """StudyError, before anything is done, where a metric of `--require` cannot be measured."""
+def check_measurable(study: Any, arguments: Any, dataset: Any = None) -> None:
+    """StudyError, before anything is trained, where a metric of `--require` cannot be measured;
+    without a data set as far as that shows before the data are there."""
     from evaluate.available import check_required
 
     for cell in study.cells:
-        check_required(arguments.require, cell.run.config.evaluation, arguments.weights)
+        how = cell.run.config.evaluation
+        check_required(arguments.require, how, arguments.weights, dataset)
 
 
 def refuse_other_runs(study: Any, dataset: Any, runs: Path) -> None:
@@ -221,6 +223,8 @@ def main() -> int:
         # Missing data end it here, once.
         dataset = open_dataset(arguments.data, dataset_name(study), arguments.verify)
         refuse_other_runs(study, dataset, arguments.runs)
+        if "evaluate" in stages:
+            check_measurable(study, arguments, dataset)
         failures = run_cells(study, arguments, work)
         if "evaluate" in stages:
             failures += evaluate_references(study, arguments)

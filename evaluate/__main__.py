@@ -9,6 +9,7 @@ from typing import Any
 
 from evaluate.options import diffing, listing, measuring
 from study.errors import run_command
+from study.stopping import stoppable
 
 
 def main() -> int:
@@ -71,4 +72,5 @@ def measure_run(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command("evaluate", main)
+    with stoppable():
+        run_command("evaluate", main)

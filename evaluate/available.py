@@ -61,7 +61,7 @@ def check_required(
     for word in required:
         key = by_lower_case.get(word.lower())
         if key is None:
-            hint = suggest(word, list(by_lower_case))
+            hint = suggest(word.lower(), list(by_lower_case))
             raise StudyError(f"--require {word}: not one of {', '.join(known)}{hint}")
         if key in missing:
             raise StudyError(f"--require {word}: {_remedy(key, missing[key], how, weights)}")
