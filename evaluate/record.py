@@ -23,7 +23,6 @@ from study.rundir import Measured, RunDirectory
 from train.run import run_identity
 
 FORMAT = 2
-_OF_REFERENCE = ("name", "label", "definition", "order")
 # What of a split's entry in metrics.json a cell takes over.
 _KEPT = ("images", "reconstruction", "metrics", "mean_image_mse", "missing", "generations")
 # What a metric of a run has of its own; all else is said of it once, at the top of the file.
