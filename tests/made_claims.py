@@ -6,7 +6,7 @@ from evaluate.claims.judge import Verdict, judge
 from evaluate.claims.schema import Reference, check_reference, read_reference
 from study.provenance import ROOT
 from study.schema import validate
-from tests.made_record import entry, record
+from tests.made_record import entry, record, sampled
 
 # The sources' own claims, and the studies that are configured.
 FOLDER = ROOT / "results/reference"
@@ -24,7 +24,8 @@ MEASURED = {
     "epochs": 10,
 }
 ROWS = {name: {"label": name.upper()} for name in ("a", "b", "c")}
-Mean = float | tuple[float, list[float]]
+# A bare number has an interval of no width; a dict is an entry of a metric as it is.
+Mean = float | tuple[float, list[float] | None] | dict[str, Any]
 
 
 def value(number: float = 0.015, decimals: int = 3, **more: Any) -> dict:
@@ -67,22 +68,47 @@ def of(name: str) -> Reference:
 
 
 def cells(means: dict[str, Mean]) -> dict[str, Any]:
-    """Metrics of one seed: key -> mean, or mean and bootstrap interval."""
+    """Metrics of one seed: key -> mean, or mean and bootstrap interval (None: none)."""
     made = {}
     for key, mean in means.items():
-        number, interval = mean if isinstance(mean, tuple) else (mean, None)
+        if isinstance(mean, dict):
+            made[key] = mean
+            continue
+        number, interval = mean if isinstance(mean, tuple) else (mean, [mean, mean])
         made[key] = entry(key, number) | {"interval": interval}
     return made
 
 
-def study(*, epochs: int = 10, images: int = 8000, size: int = 28, **rows: Any) -> dict:
+def measured(mean: float, interval: list[float] | None = None, **more: Any) -> dict[str, Any]:
+    """An entry of a metric whose title or settings are another's; `settings=` and so on."""
+    about = {"title": "M", "definition": "a metric", "settings": {}, "mean": mean}
+    return about | {"interval": interval or [mean, mean]} | more
+
+
+def drawn(made: dict, row: str, sampler: str, *seeds: dict[str, Mean], samples: int = 64) -> None:
+    """Give a row's seeds these samples."""
+    (found,) = [known for known in made["rows"] if known["name"] == row]
+    for cell, means in zip(found["cells"], seeds, strict=True):
+        about = sampled(sampler, 0.5, samples=samples) | {"metrics": cells(means)}
+        cell.setdefault("generations", {})[sampler] = about
+
+
+def study(
+    *,
+    epochs: int = 10,
+    images: int = 8000,
+    size: int = 28,
+    budget: str | None = "small",
+    command: str = COMMAND,
+    **rows: Any,
+) -> dict:
     """The record of a study: row -> MSE of each seed, or metrics of each seed, or None for a
     seed that is missing."""
     made = []
     for name, seeds in rows.items():
         known = [{"MSE": s} if isinstance(s, float | tuple) else s for s in seeds]
         made.append((name, [None if s is None else cells(s) for s in known]))
-    built = record(*made, study="made-small", title="Made", budget="small", command=COMMAND)
+    built = record(*made, study="made-small", title="Made", budget=budget, command=command)
     for cell in (cell for row in built["rows"] for cell in row["cells"]):
         cell["data"] = {"images": {"train": images}, "subset": None}
         cell["config"] = {
@@ -93,9 +119,9 @@ def study(*, epochs: int = 10, images: int = 8000, size: int = 28, **rows: Any) 
     return built
 
 
-def verdict(made: dict | None, claim: dict, **more: Any) -> Verdict:
+def verdict(made: dict | None, claim: dict, *, command: str = COMMAND, **more: Any) -> Verdict:
     """Of one claim."""
-    (only,) = judge(made, reference(claim, **more), COMMAND)
+    (only,) = judge(made, reference(claim, **more), command)
     return only
 
 

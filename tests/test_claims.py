@@ -21,8 +21,9 @@ from evaluate.claims.formats import (
     to_latex,
     to_markdown,
 )
-from evaluate.claims.judge import RULE, Verdict, judge
+from evaluate.claims.judge import Verdict, judge
 from evaluate.claims.page import overview, verdict_page, write_verdicts
+from evaluate.claims.rule import RULE
 from evaluate.claims.schema import (
     Reference,
     read_reference,
@@ -87,7 +88,7 @@ def test_the_formats_show_the_same_verdicts() -> None:
     assert [re.search(r"\*\*(.*)\*\* *\|$", line)[1] for line in lines] == words
     latex = [line for line in to_latex(verdicts(), "s", "S").splitlines() if line.endswith(r"\\")]
     assert [line.split(" & ")[-1].removesuffix(r" \\") for line in latex[1:]] == words
-    assert rows[0]["ours"] == "0.01500 (n = 1)" and rows[0]["source"] == "0.015"
+    assert rows[0]["ours"] == "0.01500 [0.01500, 0.01500] (n = 1)" and rows[0]["source"] == "0.015"
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 6 for line in lines), "a | of a text is none"
 
 
@@ -95,7 +96,7 @@ def test_many_claims_are_cut_into_floats_that_hold_all_of_them() -> None:
     many = [v for v in verdicts() for _ in range(10)]
     latex = to_latex(many, "s", "S")
     assert latex.count(r"\begin{table}") == 4 and "part 4 of 4" in latex
-    assert latex.count("& 0.01500 (n = 1) & reproduced") == 10 and len(many) > 3 * LINES
+    assert latex.count("0.01500] (n = 1) & reproduced") == 10 and len(many) > 3 * LINES
     assert latex.count(r"\label{tab:s-verdicts") == 4
 
 
@@ -190,7 +191,8 @@ def test_committed_verdicts_are_what_the_code_makes(path, tmp_path) -> None:
 # --- a study as a regression test ----------------------------------------------------------------
 
 BETTER = {
-    "open": {"open", "cannot tell", "differs in definition", "reproduced"},
+    # Of a claim that was open every verdict is its first: a finding.
+    "open": {"not reproduced", "open", "cannot tell", "differs in definition", "reproduced"},
     "cannot tell": {"cannot tell", "differs in definition", "reproduced"},
     "differs in definition": {"differs in definition", "reproduced"},
     "reproduced": {"reproduced"},
@@ -207,7 +209,7 @@ def test_a_worse_verdict_is_found_and_told(tmp_path) -> None:
     record, source = made()
     committed = to_data(write_verdicts(record, source, tmp_path, COMMAND))
     assert compare(read_verdicts(tmp_path), judge(record, source, COMMAND)) == []
-    record["rows"][0]["cells"][0]["metrics"]["MSE"]["mean"] = 0.5
+    record["rows"][0]["cells"][0]["metrics"]["MSE"] |= {"mean": 0.5, "interval": [0.4, 0.6]}
     worse = compare(committed, judge(record, source, COMMAND))
     assert [(w.claim, w.before, w.now) for w in worse] == [("in", "reproduced", "not reproduced")]
     assert str(worse[0]).startswith("in: reproduced before, not reproduced now (our interval")

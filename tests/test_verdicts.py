@@ -43,7 +43,7 @@ BOTH = {"metric": "BCE", "as_published": "BCE (as published)"}
         ((0.0135, [0.0125, 0.01449]), "not reproduced"),
     ],
 )
-def test_one_seed_has_its_bootstrap_interval_or_the_rounding_alone(ours, expected) -> None:
+def test_one_seed_has_its_bootstrap_interval(ours, expected) -> None:
     assert word(study(a=[ours]), value(0.015, 3)) == expected
 
 
@@ -138,10 +138,10 @@ def test_half_to_twice_the_training_may_be_compared(epochs, images, judged) -> N
 @pytest.mark.parametrize(
     ("stated", "made", "expected"),
     [
-        ({"epochs": None}, {"epochs": 1}, "reproduced"),
-        ({"epochs": None}, {"images": 100}, "cannot tell"),
-        ({"training_images": None}, {"images": 100}, "reproduced"),
-        ({"training_images": None}, {"epochs": 4}, "cannot tell"),
+        ({"epochs": None}, {"epochs": 1, "budget": None}, "reproduced"),
+        ({"epochs": None}, {"images": 100, "budget": None}, "cannot tell"),
+        ({"training_images": None}, {"images": 100, "budget": None}, "reproduced"),
+        ({"training_images": None}, {"epochs": 4, "budget": None}, "cannot tell"),
         ({"split": "train"}, {}, "cannot tell"),
         ({"split": "test"}, {}, "cannot tell"),
         ({"split": "held out"}, {}, "reproduced"),
@@ -158,6 +158,55 @@ def test_only_what_the_source_states_is_compared(stated, made, expected) -> None
 def test_training_images_are_not_held_out() -> None:
     made = study(a=[0.015]) | {"split": "train"}
     assert word(made, value(), measured=MEASURED | {"split": "held out"}) == "cannot tell"
+
+
+@pytest.mark.parametrize("unsaid", [{"epochs": None}, {"training_images": None}])
+def test_what_we_cut_is_too_far_where_the_source_leaves_out_how_long_it_trained(unsaid) -> None:
+    """One of 100 epochs on all images has as many images as the source: that says nothing."""
+    silent = MEASURED | unsaid
+    (what,) = unsaid
+    claims = [value(), exists(below=0.01)]
+    for claim, (budget, command, cut) in itertools.product(
+        claims,
+        [
+            ("small", FULL, "the study's budget 'small'"),
+            (None, f"{FULL} --set trainer.num_epochs=1", "--set trainer.num_epochs=1"),
+            (None, f"{FULL} --set=model.beta=2", "--set model.beta=2"),
+            (None, f"{FULL} --set networks.width=8 --raw R", "--set networks.width=8"),
+            (None, f"{FULL} --set dataset=other", "--set dataset=other"),
+            (None, f"{FULL} --set engine.latent_noise=1", "--set engine.latent_noise=1"),
+        ],
+    ):
+        made = study(a=[0.02], budget=budget, command=command)
+        found = verdict(made, claim, command=command, measured=silent)
+        assert found.verdict == "cannot tell" and cut in found.why
+        assert f"many {what.removeprefix('training_')} it trained" in found.why
+        # What the source says all of is counted, and a cut is no matter.
+        assert verdict(made, claim, command=command).verdict == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        FULL,
+        f"{FULL} --set evaluation.samples=10",
+        f"{FULL} --set tracking.mode=offline",
+        f"{FULL} --set engine.precision=bf16",
+        f"{FULL} --raw trainer.num_epochs=1",
+    ],
+)
+def test_what_cuts_no_training_is_no_cut(command) -> None:
+    silent = MEASURED | {"epochs": None}
+    made = study(a=[0.02], budget=None, command=command)
+    assert word(made, value(), command=command, measured=silent) == "not reproduced"
+
+
+def test_the_command_that_closes_a_cut_cuts_nothing() -> None:
+    asked = "--set evaluation.samples=10 --raw R"
+    cut = f"{COMMAND} --set trainer.num_epochs=1 {asked} --set=model.beta=2"
+    made = study(a=[0.02], command=cut)
+    found = verdict(made, value(), command=cut, measured=MEASURED | {"epochs": None})
+    assert found.command == f"{FULL} {asked}"
 
 
 def test_a_smaller_budget_of_ours_is_not_held_against_a_source_that_states_none() -> None:
@@ -187,6 +236,15 @@ def test_a_row_may_have_been_trained_for_another_time() -> None:
     rows = ROWS | {"a": {"label": "A", "epochs": 100}}
     assert word(study(a=[0.015], epochs=10), value(), rows=rows) == "cannot tell"
     assert word(study(a=[0.015], epochs=60), value(), rows=rows) == "reproduced"
+
+
+def test_what_only_the_sources_code_says_is_told_as_such() -> None:
+    rows = ROWS | {"a": {"label": "A", "epochs": 100, "basis": "computed"}}
+    found = verdict(study(a=[0.015]), value(), rows=rows)
+    assert "; epochs as its code had them)" in found.why
+    rows = ROWS | {"a": {"label": "A", "settings": {"networks.width": 8}, "basis": "computed"}}
+    found = verdict(study(a=[0.015]), value(), rows=rows)
+    assert found.why == "networks.width is 16, the source's 8 as its code had it"
 
 
 # --- open: what is missing -----------------------------------------------------------------------

@@ -149,8 +149,9 @@ def test_a_ratio_of_two_metrics_is_taken_seed_by_seed() -> None:
 
 
 def test_a_ratio_of_two_rows() -> None:
-    made = study(a=[0.009], b=[0.01])
+    made = study(a=[0.009, 0.018], b=[0.01, 0.02])
     assert word(made, exists(over={"row": "b"}, above=0.89, below=0.91)) == "reproduced"
     assert word(made, exists(over={"row": "b"}, below=0.899)) == "not reproduced"
-    assert word(study(a=[0.1], b=[0.0]), exists(over={"row": "b"}, below=1.0)) == "cannot tell"
+    zero = study(a=[0.1, 0.1], b=[0.0, 0.1])
+    assert word(zero, exists(over={"row": "b"}, below=1.0)) == "cannot tell"
     assert word(study(a=[0.1]), exists(over={"row": "b"}, below=1.0)) == "open"

@@ -60,9 +60,10 @@ def read_verdicts(folder: Path) -> list[dict[str, Any]]:
 def compare(committed: list[dict[str, Any]], now: list[Verdict]) -> list[Worse]:
     """The claims whose verdict is worse than the committed one; a new claim is not.
 
-    Worse is a step down from reproduced over differs in definition and cannot tell to open; any
-    other verdict that becomes not reproduced; not reproduced that is settled no more; and a claim
-    that vanished.
+    Worse is a step down from reproduced over differs in definition and cannot tell to open; one
+    of the first three that becomes not reproduced; not reproduced that is settled no more; and a
+    claim that vanished. What was open is judged for the first time: whatever comes out, it is a
+    finding.
     """
     by_id = {verdict.claim.id: verdict for verdict in now}
     worse = []
@@ -80,7 +81,7 @@ def is_worse(before: str, now: str) -> bool:
     if before == now:
         return False
     if now == "not reproduced":
-        return True
+        return before != "open"
     if before == "not reproduced":
         return now not in _SETTLED
     return _STEPS.index(now) > _STEPS.index(before)

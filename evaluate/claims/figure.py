@@ -88,7 +88,7 @@ def _draw_panel(axis: Any, metric: str, part: list[Verdict], labels: list[str]) 
 def _label(verdict: Verdict, reference: Reference) -> str:
     claim = verdict.claim
     assert isinstance(claim, Value)
-    sampler = f", samples ({claim.sampler})" if claim.sampler else ""
+    sampler = f", samples ({verdict.sampler})" if verdict.sampler else ""
     # The panel is of the number as the source computed it, where it did so otherwise.
     defined = ", as defined" if verdict.metric != (claim.as_published or claim.metric) else ""
     return reference.rows[claim.row].label + sampler + defined

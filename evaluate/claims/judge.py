@@ -1,19 +1,16 @@
-"""The verdict on each claim of a source, from a study's record alone, by the rule in `RULE`."""
+"""The verdict on each claim of a source, from a study's record alone, by the rule in `rule`."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from evaluate.claims.comparable import obstacles
-from evaluate.claims.measured import (
-    Absent,
-    Number,
-    look_up,
-    without_budget,
-)
-from evaluate.claims.over_seeds import LEVEL, Outcome, judge_order, judge_trend
+from evaluate.claims.alike import another_metric
+from evaluate.claims.comparable import obstacles, uncut
+from evaluate.claims.measured import Absent, Number, look_up
+from evaluate.claims.outcome import Outcome
 from evaluate.claims.schema import (
     Claim,
     Exists,
+    Measurable,
     Order,
     Reference,
     SourceRow,
@@ -22,45 +19,26 @@ from evaluate.claims.schema import (
     Word,
     rows_of,
 )
+from evaluate.claims.ways import (
+    Place,
+    bound_words,
+    centre,
+    choices,
+    judge_way,
+    places,
+    shown,
+    without_unsaid,
+)
 from evaluate.formats import format_number
-from evaluate.statistics import seed_interval
 
 Word5 = Literal["reproduced", "not reproduced", "differs in definition", "cannot tell", "open"]
-# An interval wider than this share of the source's number would hold nearly anything.
-VAGUE = 0.5
-RULE = (
-    "Our interval is, with several seeds, the 95 % t-interval of the mean over seeds; with one "
-    "seed (n = 1), the 95 % bootstrap interval over images; where there is neither, the number "
-    "alone.",
-    "**reproduced**: a number of ours whose interval meets the source's number widened by its "
-    "rounding (half a unit of its last decimal; a whole one where it says 'about'); a trend over "
-    f"rows, or one row better than others, that a test over seeds shows at p ≤ {LEVEL:g}; a bound "
-    "that our whole interval keeps.",
-    "**not reproduced**: our interval does not meet it; the test shows the contrary at p ≤ "
-    f"{LEVEL:g}; our whole interval is beyond the bound.",
-    "**differs in definition**: the source computed a number otherwise than its name says, and "
-    "either as defined here or as published there it comes out, but not both: both are shown. "
-    "Where both come out it is reproduced, where neither does, not.",
-    "**cannot tell**: our run is too far from the source's, where the source says what its was: "
-    "training examples seen (training images x epochs) less than half or more than twice the "
-    "source's, another image size, another split, other sizes of networks or weights of the loss; "
-    "or a smaller budget of our study where the source does not say how long it trained. "
-    "Then a number is not judged at all, and a trend, an order or a bound may be reproduced, which "
-    "the reason says, but is never 'not reproduced'. Also where our interval meets the source's "
-    f"number but is wider than {VAGUE:g} of it, where an interval lies on both sides of a bound, "
-    "and where a trend or an order has fewer than two seeds a row or its test decides neither way.",
-    "**open**: a run (any seed of one), weights or a measure are missing, said with the command "
-    "that closes it where there is one.",
-    "The tests over seeds are the exact permutation test of two means and, for a trend, "
-    "Jonckheere and Terpstra's. A row that is to be better than several has to be so in each "
-    "single test; that it is not is tested over all of them after Simes.",
-)
+_WAYS = ("as defined here", "as published there")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A claim, the word, and what it rests on. `numbers` is (low, number, high) each, theirs and
-    ours, of a value that both have, in `metric`."""
+    ours, of a value that both have, in `metric` and with `sampler`."""
 
     claim: Claim
     verdict: Word5
@@ -69,6 +47,7 @@ class Verdict:
     command: str | None = None
     theirs: str = ""
     metric: str | None = None
+    sampler: str | None = None
     numbers: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
 
 
@@ -91,172 +70,125 @@ def _verdict(
         return Verdict(claim, "open", "", f"no measure or run yet: {claim.open}")
     if record is None:
         return Verdict(claim, "open", "", "the study has not been run", command)
+    judged = {
+        sampler: replace(_with_sampler(record, reference, chosen, command), claim=claim)
+        for sampler, chosen in choices(claim)
+    }
+    verdict = _of_samplers(judged)
+    if known := without_unsaid(claim):
+        # Whatever its other samples were drawn with: what fails against the known ones fails.
+        of_known = _with_sampler(record, reference, known, command)
+        if verdict.verdict == "cannot tell" and of_known.verdict == "not reproduced":
+            why = f"against the rows whose sampler it says: {of_known.why}"
+            return replace(of_known, claim=claim, ours=verdict.ours, why=why)
+    return verdict
+
+
+def _of_samplers(judged: dict[str | None, Verdict]) -> Verdict:
+    """The source does not say how it drew: the sampler with which its claim comes out."""
+    verdicts = list(judged.values())
+    if len(verdicts) == 1:
+        return verdicts[0]
+    ours = "; ".join(f"{name}: {v.ours}" for name, v in judged.items() if v.ours)
+    for word in ("reproduced", "differs in definition"):
+        names = [f"'{name}'" for name, v in judged.items() if v.verdict == word]
+        if names:
+            best = next(v for v in verdicts if v.verdict == word)
+            drawn = f"with samples by {' and by '.join(names)}; the source does not say which"
+            why = f"{best.why} ({drawn})"
+            return replace(best, ours=ours, why=why)
+    for verdict in verdicts:
+        if verdict.verdict == "open":
+            return replace(verdict, ours=ours)
+    first, whys = verdicts[0], [v.why for v in verdicts]
+    if {v.verdict for v in verdicts} == {"cannot tell"} and len(set(whys)) == 1:
+        return replace(first, ours=ours)
+    told = "; ".join(f"by '{name}', {v.why}" for name, v in judged.items())
+    why = f"the source does not say how its codes were drawn: {told}"
+    return replace(first, verdict="cannot tell", ours=ours, why=why)
+
+
+def _with_sampler(
+    record: dict[str, Any], reference: Reference, claim: Measurable, command: str
+) -> Verdict:
+    """As defined, and as published where the source computed the metric otherwise."""
+    ways = [places(claim, published=False)]
+    if claim.as_published is not None:
+        ways.append(places(claim, published=True))
+    found = [_all_of(record, way, command) for way in ways]
+    ours = _shown(claim, found)
+    known = []
+    for numbers in found:
+        if isinstance(numbers, Absent):
+            return Verdict(claim, "open", ours, numbers.why, numbers.command)
+        known.append(numbers)
     barred = obstacles(record, reference, rows_of(claim))
-    if isinstance(claim, Value):
-        return _value(record, claim, command, barred)
-    if isinstance(claim, Trend):
-        return _trend(record, claim, command, barred)
-    if isinstance(claim, Order):
-        return _order(record, claim, command, barred)
-    return _exists(record, claim, command, barred)
-
-
-def _barred(claim: Claim, ours: str, barred: list[str], command: str, before: str = "") -> Verdict:
-    """Too far from the source's run; the study without its budget may be nearer."""
-    full = without_budget(command)
-    why = before + "; ".join(barred)
-    return Verdict(claim, "cannot tell", ours, why, full if full != command else None)
-
-
-def _open(claim: Claim, absent: Absent, ours: str = "") -> Verdict:
-    return Verdict(claim, "open", ours, absent.why, absent.command)
-
-
-def _meets(number: Number, low: float, high: float) -> bool:
-    """Whether the interval meets [low, high], ends included; 0.0155 is no whole float."""
-    slack = 1e-9 * max(abs(low), abs(high))
-    return number.low <= high + slack and number.high >= low - slack
-
-
-def _value(record: dict[str, Any], claim: Value, command: str, barred: list[str]) -> Verdict:
-    keys = [claim.metric] + ([claim.as_published] if claim.as_published else [])
-    found = [look_up(record, claim.row, claim.sampler, key, command) for key in keys]
-    shown = _shown(found)
-    for number in found:
-        if isinstance(number, Absent):
-            return _open(claim, number, shown)
-    numbers = [number for number in found if isinstance(number, Number)]
-    low, high = claim.within
-    inside = [_meets(number, low, high) for number in numbers]
+    outcomes = [_way(reference, claim, numbers, barred) for numbers in known]
+    word, why = _together(claim, outcomes)
+    if barred and not isinstance(claim, Value):
+        told = "; ".join(barred)
+        why += f" (although {told})" if word == "reproduced" else f"; {told}"
+    full = uncut(command)
+    closes = full if barred and word == "cannot tell" and full != command else None
+    verdict = Verdict(claim, word, ours, why, closes)
+    if not isinstance(claim, Value):
+        return verdict
     # Of two, the one that comes out; the published one where neither or both do.
+    inside = [outcome.word == "reproduced" for outcome in outcomes]
     which = inside.index(True) if inside.count(True) == 1 else len(inside) - 1
-    centre = claim.number if claim.number is not None else (low + high) / 2
-    number = numbers[which]
-    pair = ((low, centre, high), (number.low, number.mean, number.high))
-    if barred:
-        verdict = _barred(claim, shown, barred, command)
-    else:
-        word, why = _value_word(inside, number, centre)
-        verdict = Verdict(claim, word, shown, why)
-    return replace(verdict, metric=keys[which], numbers=pair)
+    number = known[which][0]
+    low, high = claim.within
+    pair = ((low, centre(claim), high), (number.low, number.mean, number.high))
+    _, sampler, metric = ways[which][0]
+    return replace(verdict, metric=metric, sampler=sampler, numbers=pair)
 
 
-def _value_word(inside: list[bool], number: Number, centre: float) -> tuple[Word5, str]:
-    if not any(inside):
-        return "not reproduced", "our interval does not meet the source's number and its rounding"
-    if number.high - number.low > VAGUE * abs(centre):
-        return "cannot tell", (
-            f"our interval meets it, but is wider than {VAGUE:g} of the source's number"
-        )
-    if not all(inside):
-        way = ("as defined here", "as published there")
-        yes, no = way if inside[0] else way[::-1]
-        return "differs in definition", f"it comes out {yes}, but not {no}"
-    both = ", as defined here and as published there" if len(inside) > 1 else ""
-    return "reproduced", f"our interval meets the source's number and its rounding{both}"
-
-
-def _shown(found: list[Number | Absent]) -> str:
-    if len(found) == 1:
-        return str(found[0]) if isinstance(found[0], Number) else ""
-    names = ("as defined", "as published")
-    return "; ".join(
-        f"{name} {number}"
-        for name, number in zip(names, found, strict=True)
-        if isinstance(number, Number)
-    )
-
-
-def _settle(claim: Claim, outcome: Outcome, ours: str, command: str, barred: list[str]) -> Verdict:
-    """Trends, orders and bounds: a run that is unlike the source's may confirm, not refute."""
-    if barred and outcome.word != "reproduced":
-        return _barred(claim, ours, barred, command, f"{outcome.why}; ")
-    why = outcome.why
-    if barred:
-        why += f" (although {'; '.join(barred)})"
-    return Verdict(claim, outcome.word, ours, why)
-
-
-def _all_of(
-    record: dict[str, Any], points: list[tuple[str, str | None]], metric: str, command: str
-) -> list[Number] | Absent:
+def _all_of(record: dict[str, Any], way: list[Place], command: str) -> list[Number] | Absent:
     numbers = []
-    for row, sampler in points:
-        number = look_up(record, row, sampler, metric, command)
+    for row, sampler, key in way:
+        number = look_up(record, row, sampler, key, command)
         if isinstance(number, Absent):
             return number
         numbers.append(number)
     return numbers
 
 
-def _trend(record: dict[str, Any], claim: Trend, command: str, barred: list[str]) -> Verdict:
-    points = [(row, claim.sampler) for row in claim.rows]
-    numbers = _all_of(record, points, claim.metric, command)
-    if isinstance(numbers, Absent):
-        return _open(claim, numbers)
-    outcome = judge_trend([list(number.values) for number in numbers], claim.direction)
-    ours = " → ".join(format_number(number.mean) for number in numbers) + _seeds(numbers)
-    return _settle(claim, outcome, ours, command, barred)
+def _shown(claim: Measurable, found: list[list[Number] | Absent]) -> str:
+    told = [shown(claim, numbers) if isinstance(numbers, list) else "" for numbers in found]
+    if len(told) == 1:
+        return told[0]
+    names = ("as defined", "as published")
+    return "; ".join(f"{name} {text}" for name, text in zip(names, told, strict=True) if text)
 
 
-def _order(record: dict[str, Any], claim: Order, command: str, barred: list[str]) -> Verdict:
-    points = [(claim.row, claim.sampler)] + [(p.row, p.sampler) for p in claim.than]
-    numbers = _all_of(record, points, claim.metric, command)
-    if isinstance(numbers, Absent):
-        return _open(claim, numbers)
-    first, *others = [list(number.values) for number in numbers]
-    outcome = judge_order(first, others, claim.direction)
-    against = ", ".join(format_number(number.mean) for number in numbers[1:])
-    ours = f"{format_number(numbers[0].mean)} against {against}" + _seeds(numbers)
-    return _settle(claim, outcome, ours, command, barred)
+def _way(
+    reference: Reference, claim: Measurable, numbers: list[Number], barred: list[str]
+) -> Outcome:
+    """A run that is unlike the source's may confirm a trend, an order or a bound, not refute it;
+    of a number it says nothing."""
+    if other := another_metric(numbers, {**reference.settings, **claim.settings}):
+        return Outcome("cannot tell", other)
+    if barred and isinstance(claim, Value):
+        return Outcome("cannot tell", "; ".join(barred))
+    outcome = judge_way(claim, numbers)
+    refuted = barred and outcome.word == "not reproduced"
+    return replace(outcome, word="cannot tell") if refuted else outcome
 
 
-def _seeds(numbers: list[Number]) -> str:
-    counts = sorted({len(number.values) for number in numbers})
-    many = " or ".join(str(count) for count in counts)
-    return f" (n = {many})"
-
-
-def _exists(record: dict[str, Any], claim: Exists, command: str, barred: list[str]) -> Verdict:
-    number = look_up(record, claim.row, claim.sampler, claim.metric, command)
-    if isinstance(number, Absent):
-        return _open(claim, number)
-    if claim.over:
-        row, metric = claim.over.row or claim.row, claim.over.metric or claim.metric
-        under = look_up(record, row, claim.sampler, metric, command)
-        if isinstance(under, Absent):
-            return _open(claim, under)
-        ratio = _ratio(number, under, claim.over.scale)
-        if ratio is None:
-            why = "the ratio has no value: it would be over 0, or over another number of seeds"
-            return _settle(claim, Outcome("cannot tell", why), "", command, barred)
-        number = ratio
-    return _settle(claim, _bound(number, claim), str(number), command, barred)
-
-
-def _ratio(number: Number, under: Number, scale: float) -> Number | None:
-    """Seed by seed; with one seed there is no interval of a ratio."""
-    if len(number.values) != len(under.values) or 0 in under.values:
-        return None
-    pairs = zip(number.values, under.values, strict=True)
-    values = tuple(scale * a / b for a, b in pairs)
-    return Number(values, seed_interval(values) if len(values) > 1 else None)
-
-
-def _bound(number: Number, claim: Exists) -> Outcome:
-    below = float("inf") if claim.below is None else claim.below
-    above = float("-inf") if claim.above is None else claim.above
-    if number.high < below and number.low > above:
-        return Outcome("reproduced", f"all of our interval is {bound_words(claim)}")
-    if number.low >= below or number.high <= above:
-        return Outcome("not reproduced", f"none of our interval is {bound_words(claim)}")
-    return Outcome("cannot tell", f"our interval is only in part {bound_words(claim)}")
-
-
-def bound_words(claim: Exists) -> str:
-    """`below 0.1`."""
-    words = [("above", claim.above), ("below", claim.below)]
-    return " and ".join(f"{word} {value:g}" for word, value in words if value is not None)
+def _together(claim: Measurable, outcomes: list[Outcome]) -> tuple[Word5, str]:
+    """Of both definitions; what one of them leaves open no word on both can settle."""
+    words, whys = [o.word for o in outcomes], [o.why for o in outcomes]
+    if len(outcomes) == 1:
+        return words[0], whys[0]
+    told = "; ".join(f"{way}, {why}" for way, why in zip(_WAYS, whys, strict=True))
+    if set(words) == {"reproduced", "not reproduced"}:
+        yes, no = _WAYS if words[0] == "reproduced" else _WAYS[::-1]
+        tests = "" if isinstance(claim, Value) else f" ({told})"
+        return "differs in definition", f"it comes out {yes}, but not {no}{tests}"
+    word: Word5 = words[0] if words[0] == words[1] else "cannot tell"
+    if whys[0] == whys[1]:
+        return word, whys[0] + (f", {' and '.join(_WAYS)}" if word == "reproduced" else "")
+    return word, told
 
 
 def theirs(claim: Claim, rows: dict[str, SourceRow]) -> str:

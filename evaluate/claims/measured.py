@@ -1,23 +1,30 @@
 """What a study's record has of a claim's metric: values by seed and an interval, or why not."""
 
 import re
-import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from evaluate.formats import format_number
 from evaluate.registry import FINITE
 from evaluate.statistics import seed_interval
 
+# What is said of a metric that tells two of one key apart.
+_MEASURED = ("title", "definition", "settings")
 _WEIGHTS = re.compile(r"[\w.-]+\.pth?\b")
 
 
 @dataclass(frozen=True)
 class Number:
-    """Our number: its value with each seed, and an interval of 95 % (None where none is known)."""
+    """Our number: its value with each seed, and an interval of 95 % (None where none is known).
+
+    `measured` is how it was measured with each seed: what of it makes another number of it.
+    """
 
     values: tuple[float, ...]
     interval: tuple[float, float] | None
+    key: str = ""
+    label: str = ""
+    measured: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @property
     def mean(self) -> float:
@@ -68,7 +75,7 @@ def look_up(
     if undone or not found["cells"]:
         which = f"seed {', '.join(undone)}" if undone else "every seed"
         return Absent(f"{found['label']}: {which} is not trained and measured", command)
-    abouts = []
+    abouts, measured = [], []
     for cell in found["cells"]:
         entry = cell if sampler is None else (cell.get("generations") or {}).get(sampler)
         if entry is None:
@@ -79,11 +86,12 @@ def look_up(
         if about is None:
             return _unmeasured(found["label"], key, entry.get("missing") or {}, command)
         abouts.append(about)
+        drawn = {} if sampler is None else {"samples": entry.get("samples")}
+        measured.append({name: about.get(name) for name in _MEASURED} | drawn)
     values = tuple(float(about["mean"]) for about in abouts)
-    if len(values) > 1:
-        return Number(values, seed_interval(values))
-    interval = abouts[0].get("interval")
-    return Number(values, (float(interval[0]), float(interval[1])) if interval else None)
+    ends = seed_interval(values) if len(values) > 1 else abouts[0].get("interval")
+    interval = (float(ends[0]), float(ends[1])) if ends else None
+    return Number(values, interval, key, found["label"], tuple(measured))
 
 
 def _unmeasured(label: str, key: str, missing: dict[str, str], command: str) -> Absent:
@@ -98,12 +106,3 @@ def _unmeasured(label: str, key: str, missing: dict[str, str], command: str) -> 
     if weights:
         return Absent(why, f"put {weights[0]} into torch's cache (or --weights), then {command}")
     return Absent(why, command)
-
-
-def without_budget(command: str) -> str:
-    """The command of the study as it stands in its file."""
-    words = shlex.split(command)
-    if "--budget" in words:
-        at = words.index("--budget")
-        del words[at : at + 2]
-    return shlex.join(words)

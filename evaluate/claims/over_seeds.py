@@ -1,20 +1,10 @@
 """Trends and orders, by tests over seeds (`evaluate.statistics`)."""
 
-from dataclasses import dataclass
-from typing import Literal
-
+from evaluate.claims.outcome import Outcome
 from evaluate.statistics import order_test, trend_test
 
 # A test decides at this p and below; three seeds without overlap have 1/20 and no less.
 LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a test says of a claim, and in which words."""
-
-    word: Literal["reproduced", "not reproduced", "cannot tell"]
-    why: str
 
 
 def judge_trend(groups: list[list[float]], direction: str) -> Outcome:

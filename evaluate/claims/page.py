@@ -7,7 +7,8 @@ from typing import Any
 from evaluate.claims.check import write_verdict_data
 from evaluate.claims.figure import draw_verdicts
 from evaluate.claims.formats import WORDS, counts, summary_line, to_csv, to_latex, to_markdown
-from evaluate.claims.judge import RULE, Verdict, judge
+from evaluate.claims.judge import Verdict, judge
+from evaluate.claims.rule import RULE
 from evaluate.claims.schema import Reference
 from study.files import write_text
 

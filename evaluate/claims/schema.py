@@ -17,6 +17,10 @@ from study.schema import Count, Name, SamplerName, Section, Split, Text, validat
 Basis = Literal["stated", "computed"]
 # A source that says "evaluation images" without naming a split.
 SourceSplit = Split | Literal["held out"]
+# How samples were drawn; None: reconstructions; several: the source does not say which of them.
+Sampled = SamplerName | Annotated[list[SamplerName], Field(min_length=2)] | None
+# Metric key -> setting -> value, of what the source measured with.
+MetricSettings = dict[Text, dict[str, Any]]
 
 
 def _wrong(message: LiteralString) -> PydanticCustomError:
@@ -42,6 +46,8 @@ class SourceRow(Section):
     epochs: Count | None = None
     # Config key -> value: sizes of networks and weights of losses that make it this model.
     settings: dict[str, Any] = Field(default_factory=dict)
+    # Of `epochs` and `settings`.
+    basis: Basis = "stated"
 
 
 class _Claim(Section):
@@ -56,22 +62,31 @@ class _Claim(Section):
     contradicts: str | None = None
 
 
+class _Measurable(_Claim):
+    """A claim on a metric of the study's rows."""
+
+    sampler: Sampled
+    metric: Text
+    # The key of the same number as the source's code computed it, if otherwise.
+    as_published: Text | None = None
+    # In place of the source's own `settings`, of the metrics that are named here.
+    settings: MetricSettings = Field(default_factory=dict)
+
+
 class Point(Section):
     """A row of the study; with a sampler its samples, without one its reconstructions."""
 
     row: Name
-    sampler: SamplerName | None = None
+    sampler: Sampled = None
+    # In place of the claim's, for a row whose number is the same both ways (a VQ-VAE draws no z).
+    as_published: Text | None = None
 
 
-class Value(_Claim):
+class Value(_Measurable):
     """A number. `decimals` says how it was rounded; or `low` and `high`, where a range is given."""
 
     kind: Literal["value"]
     row: Name
-    sampler: SamplerName | None
-    metric: Text
-    # The key of the same number as the source's code computed it, if otherwise.
-    as_published: Text | None = None
     number: float | None = None
     decimals: Annotated[int, Field(ge=0, le=9)] | None = None
     # The source says "about": a whole unit of its last decimal in place of half a one.
@@ -101,23 +116,19 @@ class Value(_Claim):
         return self.number - reach, self.number + reach
 
 
-class Trend(_Claim):
+class Trend(_Measurable):
     """A metric over rows in the order given (β from small to large)."""
 
     kind: Literal["trend"]
     rows: Annotated[list[Name], Field(min_length=2)]
-    sampler: SamplerName | None
-    metric: Text
     direction: Literal["rises", "falls"]
 
 
-class Order(_Claim):
+class Order(_Measurable):
     """One row is better in a metric than every one of some others."""
 
     kind: Literal["order"]
     row: Name
-    sampler: SamplerName | None
-    metric: Text
     than: Annotated[list[Point], Field(min_length=1)]
     # Which end is the claimed one: not every metric has a better one.
     direction: Literal["lower", "higher"]
@@ -128,6 +139,7 @@ class Ratio(Section):
 
     row: Name | None = None
     metric: Text | None = None
+    as_published: Text | None = None
     # Then multiplied by: pixels an image, where one is a mean and the other a sum.
     scale: Annotated[float, Field(gt=0)] = 1.0
 
@@ -138,13 +150,11 @@ class Ratio(Section):
         return self
 
 
-class Exists(_Claim):
+class Exists(_Measurable):
     """A metric of a row, or a ratio, below or above a number, or between two."""
 
     kind: Literal["exists"]
     row: Name
-    sampler: SamplerName | None
-    metric: Text
     over: Ratio | None = None
     below: float | None = None
     above: float | None = None
@@ -163,7 +173,8 @@ class Word(_Claim):
     open: Text
 
 
-Claim = Annotated[Value | Trend | Order | Exists | Word, Field(discriminator="kind")]
+Measurable = Value | Trend | Order | Exists
+Claim = Annotated[Measurable | Word, Field(discriminator="kind")]
 
 
 class Reference(Section):
@@ -174,20 +185,27 @@ class Reference(Section):
     measured: Measured
     # By the name of the study's row.
     rows: dict[Name, SourceRow]
+    # Where another setting makes another number: LPIPS' backbone, the distance of coverage@t.
+    settings: MetricSettings = Field(default_factory=dict)
     claims: Annotated[list[Claim], Field(min_length=1)]
     # What the source's own code did otherwise, and what it says that is no claim.
     notes: list[Text] = Field(default_factory=list)
 
 
 def check_reference(reference: Reference, where: Path | str) -> Reference:
-    """The same; StudyError where claims share an id, or name a claim or a row that is not there."""
+    """The same; StudyError where claims share an id, or name a claim or a row that is not there,
+    or settings are of a metric that no claim is on."""
     ids = [claim.id for claim in reference.claims]
+    for key in set(reference.settings).difference(*map(metrics_of, reference.claims)):
+        raise StudyError(f"{where}: settings: no claim is on '{key}'")
     for claim in reference.claims:
         at = f"{where}: claims: '{claim.id}'"
         if ids.count(claim.id) > 1:
             raise StudyError(f"{at}: two have this id; rename one")
         if claim.contradicts is not None and claim.contradicts not in ids:
             raise StudyError(f"{at}: contradicts: no claim has the id '{claim.contradicts}'")
+        for key in set(getattr(claim, "settings", {})) - metrics_of(claim):
+            raise StudyError(f"{at}: settings: the claim is not on '{key}'")
         for row in rows_of(claim):
             if row not in reference.rows:
                 known = ", ".join(reference.rows) or "none"
@@ -195,7 +213,27 @@ def check_reference(reference: Reference, where: Path | str) -> Reference:
     return reference
 
 
-def rows_of(claim: Value | Trend | Order | Exists | Word) -> list[str]:
+def metrics_of(claim: Measurable | Word) -> set[str]:
+    """Every key of a metric that a claim names."""
+    if isinstance(claim, Word):
+        return set()
+    keys = [claim.metric, claim.as_published]
+    if isinstance(claim, Order):
+        keys += [point.as_published for point in claim.than]
+    if isinstance(claim, Exists) and claim.over:
+        keys += [claim.over.metric, claim.over.as_published]
+    return {key for key in keys if key is not None}
+
+
+def unsaid_samplers(claim: Measurable) -> list[str]:
+    """Those that a source may have drawn with, where it does not say; none where it does."""
+    named = [claim.sampler]
+    if isinstance(claim, Order):
+        named += [point.sampler for point in claim.than]
+    return list(dict.fromkeys(name for of in named if isinstance(of, list) for name in of))
+
+
+def rows_of(claim: Measurable | Word) -> list[str]:
     """The study's rows that a claim is about, each once."""
     if isinstance(claim, Word):
         return []

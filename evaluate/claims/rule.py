@@ -1,0 +1,43 @@
+"""The rule of verdicts in plain sentences, as every page prints it."""
+
+from evaluate.claims.comparable import LEAST, MOST
+from evaluate.claims.over_seeds import LEVEL
+from evaluate.claims.ways import VAGUE
+
+RULE = (
+    "Our interval is, with several seeds, the 95 % t-interval of the mean over seeds (of a ratio, "
+    "of the seeds' ratios); with one seed (n = 1), the 95 % bootstrap interval over images. One "
+    "seed of a number that is one of the whole split (FID, coverage, active units), or of a ratio, "
+    "has none.",
+    "**reproduced**: a number of ours whose interval meets the source's number widened by its "
+    "rounding (half a unit of its last decimal; a whole one where it says 'about'); a trend over "
+    f"rows, or one row better than others, that a test over seeds shows at p ≤ {LEVEL:g}; a bound "
+    "that our whole interval keeps.",
+    "**not reproduced**: our interval does not meet it; the test shows the contrary at p ≤ "
+    f"{LEVEL:g}; our whole interval is beyond the bound.",
+    "**differs in definition**: the source computed a metric otherwise than its name says, and of "
+    "the claim as defined here and as published there one is reproduced and the other is not: both "
+    "are shown. Where both are, it is reproduced, where neither is, not; where either cannot be "
+    "told, it cannot be told.",
+    "**cannot tell**, of the runs: our run is too far from the source's, where the source says "
+    "what its was: training examples seen (training images x epochs) less than "
+    f"{LEAST:g} or more than {MOST:g} times the source's, another image size, another split, other "
+    "sizes of networks or weights of the loss. Where it does not say its images or its epochs, any "
+    "cut of ours is too far: a named budget of the study, or `--set` of the data, the networks, "
+    "the model or the training. Then a number is not judged at all, and a trend, an order or a "
+    "bound may be reproduced, which the reason says, but is never 'not reproduced'.",
+    "**cannot tell**, of the measure: another setting of the metric than the source's (LPIPS' "
+    "backbone, the distance of coverage); seeds or rows of one claim that were not measured alike; "
+    "a number or a bound without an interval; an interval that meets the source's number but is "
+    f"wider than {VAGUE:g} of it, or lies on both sides of a bound; a trend or an order with fewer "
+    "than two seeds a row, or whose test decides neither way.",
+    "Where a source does not say how its samples were drawn, a claim is judged with each likely "
+    "sampler. It is reproduced (or differs in definition) if it is so with either, which the "
+    "reason names; else it cannot be told (but that a row is better than several is not "
+    "reproduced where it already fails against those whose sampler is known).",
+    "**open**: a run (any seed of one), weights or a measure are missing, said with the command "
+    "that closes it where there is one.",
+    "The tests over seeds are the exact permutation test of two means and, for a trend, "
+    "Jonckheere and Terpstra's. A row that is to be better than several has to be so in each "
+    "single test; that it is not is tested over all of them after Simes.",
+)
