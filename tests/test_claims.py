@@ -30,6 +30,7 @@ from evaluate.claims.schema import (
     reference_path,
 )
 from evaluate.record import read_record
+from evaluate.report import write_overview
 from study.errors import StudyError
 from study.provenance import ROOT
 from tests.made_claims import (
@@ -175,6 +176,26 @@ def test_the_overview_leaves_no_study_out() -> None:
 
 
 COMMITTED = sorted(ROOT.glob("results/*/verdicts.json"))
+# The studies whose results are part of the project.
+STUDIES = ("shapes", "mnist-small", "celeba64-small")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_projects_studies_have_their_verdicts_committed(name: str) -> None:
+    """Of the claims that are in the reference now: not of those of another day."""
+    folder = ROOT / "results" / name
+    source = read_reference(reference_path(FOLDER, read_record(folder / "runs.json")))
+    committed = [verdict["claim"] for verdict in read_verdicts(folder)]
+    assert committed == [claim.id for claim in source.claims]
+
+
+def test_the_committed_overview_is_what_the_code_makes(tmp_path) -> None:
+    for record in ROOT.glob("results/*/runs.json"):
+        (tmp_path / record.parent.name).mkdir()
+        shutil.copy(record, tmp_path / record.parent.name)
+    write_overview(tmp_path)
+    committed = ROOT / "results/README.md"
+    assert committed.read_text() == (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
