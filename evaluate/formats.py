@@ -226,7 +226,11 @@ def _of_what(table: Table) -> list[tuple[str, bool]]:
         for key, title in table.samplers.items()
     ]
     return [
-        (f"Measured on {counts} samples of each row against their own reconstructions.", False),
+        (
+            f"Measured on {counts} samples of each row against their own reconstructions, or as "
+            "what is said of a column has it.",
+            False,
+        ),
         (f"Samples: {'; '.join(drawn)}.", False),
         (f"What is relative to the data is so to {on}.", False),
     ]

@@ -140,8 +140,6 @@ def deflate(record: dict[str, Any]) -> dict[str, Any]:
 def read_record(path: Path) -> dict[str, Any]:
     """A study's `runs.json` as `gather` made it; StudyError where it is none."""
     record = read_json_object(path)
-    if record.get("format") == 1:
-        return record
     if record.get("format") != FORMAT:
         raise StudyError(
             f"{path}: format {record.get('format')!r}, this version reads {FORMAT}; "
