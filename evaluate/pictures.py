@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 from study.files import written_whole
 
@@ -46,10 +47,19 @@ class Block:
     rows: Rows
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write a PNG whole; without the metadata that changes with the library's version."""
+def save_figure(figure: Figure, path: Path, photographs: bool = False) -> None:
+    """Write a PNG whole; without the metadata that changes with the library's version.
+
+    Photographs hardly compress: they get about as many pixels as they have, and 256 colours.
+    """
     drawn = io.BytesIO()
+    dpi = 100 if photographs else 150
     figure.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
+    if photographs:
+        with Image.open(drawn) as picture:
+            reduced = picture.convert("RGB").quantize(256)
+        drawn = io.BytesIO()
+        reduced.save(drawn, format="png", optimize=True)
     plt.close(figure)
     with written_whole(path, "wb") as file:
         file.write(drawn.getvalue())
@@ -111,6 +121,6 @@ def image_blocks(blocks: list[Block], title: str, path: Path) -> None:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             at += image * 1.05
-    # Photographs hardly compress: no more pixels than there are, about.
-    large = max(images.shape[-1] for block in blocks for _, images in block.rows) > 48
-    save_figure(figure, path, 100 if large else 150)
+    shapes = [images.shape for block in blocks for _, images in block.rows]
+    photographs = any(shape[1] == 3 and shape[-1] > 48 for shape in shapes)
+    save_figure(figure, path, photographs)
