@@ -91,7 +91,7 @@ def test_evaluation_is_a_run_beside_it(tracked: Path, data: Path) -> None:
     assert table["columns"][:5] == ["split", "of", "metric", "mean", "sd"]
     assert [row[:5] for row in table["data"]] == wanted
     pictures = {path.read_bytes() for path in run.glob("files/media/images/*.png")}
-    names = ("reconstructions.png", "generations.png")
+    names = ("reconstructions.png", "generations.png", "neighbours.png")
     assert pictures == {(tracked / name).read_bytes() for name in names}
     # Again: the same run in wandb, and another one than that of training.
     evaluate_run(tracked, data)
