@@ -31,6 +31,7 @@ import torch
 
 from benchmarks.memory import peak_mib
 from benchmarks.parts import noise, write_dataset, write_run
+from benchmarks.turns import take_turns
 from evaluate.measure import Meter, measure
 from evaluate.metrics.lpips import TRUNKS, VERSION, lpips_distance
 from evaluate.perceptual import Perceptual
@@ -38,7 +39,6 @@ from study.cli import Parser, positive_int
 from study.errors import run_command
 from study.files import write_json
 from study.npz import open_array
-from study.progress import progress
 from study.provenance import machine, package_versions
 from study.runs import load_run
 from study.schema import Evaluation
@@ -131,7 +131,8 @@ class Bench:
             "ours": lambda: measure(Meter(latents, Evaluation(), lpips, 0), images, size, case),
             "floor": floor_of(latents, net, batches),
         }
-        seconds = take_turns(case, rivals, device, arguments.rounds)
+        turns = {key: partial(timed, rival, device) for key, rival in rivals.items()}
+        seconds = take_turns(case, turns, arguments.rounds)
         ratios = np.divide(seconds["ours"], seconds["floor"])
         return {
             "images": len(images),
@@ -159,24 +160,13 @@ class Bench:
         return found
 
 
-def take_turns(
-    name: str, rivals: dict[str, Callable], device: torch.device, rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of each one's turns, one in each round; each round begins with another of them."""
-    seconds: dict[str, list[float]] = {rival: [] for rival in rivals}
-    order = list(rivals)
-    with progress(rounds + 1, name, "round") as bar:
-        for _ in range(rounds + 1):
-            for rival in order:
-                wait_for(device)
-                started = time.perf_counter()
-                rivals[rival]()
-                wait_for(device)
-                seconds[rival].append(time.perf_counter() - started)
-            order = order[1:] + order[:1]
-            bar.update(1)
-    # In the first, heaps still grow.
-    return {rival: found[1:] for rival, found in seconds.items()}
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that `work` takes, with what it left to the device."""
+    wait_for(device)
+    started = time.perf_counter()
+    work()
+    wait_for(device)
+    return time.perf_counter() - started
 
 
 def report(arguments: argparse.Namespace, timed: dict[str, Any], memory: dict[str, Any]) -> None:

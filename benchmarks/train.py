@@ -38,6 +38,7 @@ import os
 import statistics
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,8 @@ class Bench:
             for rival in rivals.values():
                 rival.turn(1)
             steps = steps_that_take(self.arguments.turn / 1000, rivals["bare"], batches - 1)
-            seconds = take_turns(name, rivals, steps, self.arguments.rounds)
+            turns = {key: partial(rival.turn, steps) for key, rival in rivals.items()}
+            seconds = take_turns(name, turns, self.arguments.rounds)
         images = steps * batch
         speeds = {rival: [images / each for each in found] for rival, found in seconds.items()}
         return {"steps of a turn": steps} | self.summary(speeds, flops(job))

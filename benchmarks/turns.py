@@ -92,15 +92,16 @@ def steps_that_take(wanted: float, rival: Rival, most: int) -> int:
 
 
 def take_turns(
-    name: str, rivals: dict[str, Rival], steps: int, rounds: int
+    name: str, turns: dict[str, Callable[[], float]], rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each one's turns, one in each round; each round begins with another of them."""
-    seconds: dict[str, list[float]] = {rival: [] for rival in rivals}
-    order = list(rivals)
+    """Seconds of each one's turns (what it returns), one in each round; each round begins with
+    another of them."""
+    seconds: dict[str, list[float]] = {rival: [] for rival in turns}
+    order = list(turns)
     with progress(rounds + 1, name, "round") as bar:
         for _ in range(rounds + 1):
             for rival in order:
-                seconds[rival].append(rivals[rival].turn(steps))
+                seconds[rival].append(turns[rival]())
             order = order[1:] + order[:1]
             bar.update(1)
     # In the first, heaps still grow.

@@ -24,13 +24,13 @@ def evaluate_cell(
     directory = study.run_directory(runs, cell)
     # It may be another run's, where only this stage was asked for.
     directory.take(run_identity(cell.run, dataset))
-    how = cell.run.config.evaluation
-    check_required(required or [], how, weights, dataset)
+    required = required or []
     if up_to_date(directory, study.split, dataset, weights):
-        check_measured(required or [], directory.measured_splits()[study.split])
+        check_required(required, cell.run.config.evaluation, weights, dataset)
+        check_measured(required, directory.measured_splits()[study.split])
         return
     data = dataset.folder.parent
-    evaluate_run(directory.path, data, study.split, weights=weights, required=required or [])
+    evaluate_run(directory.path, data, study.split, weights=weights, required=required)
 
 
 def _how(study: Study) -> Evaluation:
