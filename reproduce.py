@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from study.cli import Parser, add_measuring
+from study.cli import Parser, add_study
 from study.errors import RunFailed, StudyError, one_line, run_command
 from study.stopping import stop_if_asked, stoppable
 
@@ -18,19 +18,8 @@ STAGES = ("data", "train", "evaluate", "tables")
 def parser() -> Parser:
     """The command line of `reproduce.py`."""
     made = Parser(prog="python reproduce.py", description=__doc__.splitlines()[0])
-    made.add_argument("study", type=Path, metavar="STUDY.json", help="a file of configs/studies/")
-    made.add_argument("--budget", help="one of the study's budgets, e.g. small; default: as it is")
-    made.add_argument("--raw", type=Path, help="folder of the raw data set, where one is needed")
-    made.add_argument("--data", type=Path, default=Path("data"), help="prepared data sets (data)")
-    made.add_argument("--runs", type=Path, default=Path("runs"), help="run directories (runs)")
-    made.add_argument(
-        "--results", type=Path, default=Path("results"), help="tables and figures (results)"
-    )
-    made.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override in every run"
-    )
+    add_study(made)
     made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
-    add_measuring(made)
     made.add_argument("--only", choices=STAGES, help="this stage alone")
     made.add_argument("--status", action="store_true", help="print runs x stages and stop")
     made.add_argument(

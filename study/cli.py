@@ -66,3 +66,21 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         metavar="KEY[,KEY]",
         help="metrics (lpips, ...) without which nothing is measured",
     )
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """A study and the options that say which runs it is of, on which data, and where all lies."""
+    parser.add_argument("study", type=Path, metavar="STUDY.json", help="a file of configs/studies/")
+    parser.add_argument(
+        "--budget", help="one of the study's budgets, e.g. small; default: as it is"
+    )
+    parser.add_argument("--raw", type=Path, help="folder of the raw data set, where one is needed")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="prepared data sets (data)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="run directories (runs)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="tables and figures (results)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override in every run"
+    )
+    add_measuring(parser)

@@ -1,13 +1,15 @@
 """Cluster files, `configs/clusters/<cluster>.json`: what one site's SLURM wants to be told.
 
-Keys are sbatch's own long options, with `_` for `-`; what submits jobs turns them into options.
+Keys are sbatch's own long options, with `_` for `-`; `slurm.submit` turns them into options.
+Nothing of such a file is ever run by a shell: what is no plain word is refused, or handed over as
+it stands.
 """
 
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from study.kinds import read_config
@@ -26,36 +28,56 @@ def _text(pattern: str, wanted: str) -> Any:
     return Annotated[str, AfterValidator(check), shown]
 
 
-Word = _text(r"[^\s-]\S*", "one word, as sbatch takes it,")
+# What a shell would see more in than a letter.
+_LITERAL = r"[^\s'\"$`\\\x00]"
+Word = _text(
+    rf"(?!-){_LITERAL}+",
+    "one word, as sbatch takes it, without spaces, quotes, $ or backslashes,",
+)
+Module = _text(
+    r"[A-Za-z0-9_][A-Za-z0-9_.+/@:=-]*", "a module's name as 'module load' takes it, python/3.11,"
+)
 # sbatch also takes a bare number, which is minutes, and takes 0 for no limit at all.
 Time = _text(
     r"(?!(?:0+-)?0+:00:00)(?:[0-9]+-(?:[01][0-9]|2[0-3])|[0-9]{1,4}):[0-5][0-9]:[0-5][0-9]",
     "a time limit such as 36:00:00 or 1-12:00:00 (days-hours:minutes:seconds)",
 )
 Memory = _text(r"[1-9][0-9]*[KMGT]", "an amount with its unit, such as 16G,")
-Line = _text(r"[^\n\r]*\S[^\n\r]*", "one line of shell")
+# A name or a folder; it reaches `conda activate` and a command's place as one argument.
+Conda = _text(
+    r"(?!-)[^\s'\"$`\\\x00]+", "a conda environment's name or folder, without spaces, quotes or $,"
+)
 Folder = _text(
-    r"(?:/|\$[A-Za-z_{])[^\n\r]*", "an absolute path, or one that begins with a variable, $SCRATCH,"
+    r"(?!-)[^$\n\r\x00]+", "a folder as it is, in one line (variables are not filled in),"
+)
+Value = _text(
+    r"[^$`\n\r\x00]*",
+    "a value as it is, in one line without $ or ` (variables are not filled in: write it out)",
+)
+Variable = _text(
+    r"(?!SLURM_|SBATCH_|VAE_STUDY_|LD_|BASH_|PATH$)[A-Za-z_][A-Za-z0-9_]*",
+    "the name of a variable such as WANDB_MODE, none of SLURM's, the shell's or ours,",
 )
 # Keys of ours, and what only the one that submits can know.
 _TAKEN = (
-    "partition|account|qos|gres|constraint|cpus-per-task|mem|time"
-    "|array|dependency|job-name|chdir|output|error|wrap|parsable|test-only"
+    "partition|account|qos|gres|constraint|cpus-per-task|mem|time|array|dependency|job-name|chdir"
+    "|output|error|wrap|parsable|test-only|signal|requeue|no-requeue|open-mode|export|export-file"
+    "|kill-on-invalid-dep"
 )
 Option = _text(
-    rf"--(?!(?:{_TAKEN})(?:=|$))[a-z][a-z-]*(?:=\S.*)?",
+    rf"--(?!(?:{_TAKEN})(?:=|$))[a-z][a-z-]*(?:=[^\s\x00][^\n\r\x00]*)?",
     "an option such as --mail-type=END, and none that has a key here or that is set by what "
     "submits (array, dependency, output and the like),",
 )
 
 
 class Resources(Section):
-    """What a job asks for."""
+    """What a job asks for. None: what the `.sbatch` file says, or the site's default."""
 
     partition: Word | None = None
     account: Word | None = None
     qos: Word | None = None
-    # Such as gpu:1 or gpu:a100:1.
+    # Such as gpu:1 or gpu:a100:1; null is no GPU at all.
     gres: Word | None = None
     # Features that a node must have, such as a100|h100.
     constraint: Word | None = None
@@ -72,14 +94,37 @@ class StageResources(Resources):
     # Time limit of one job, days-hours:minutes:seconds.
     time: Time
 
+    @property
+    def seconds(self) -> int:
+        """The time limit in seconds."""
+        days, _, clock = self.time.rpartition("-")
+        hours, minutes, seconds = (int(part) for part in clock.split(":"))
+        return ((24 * int(days or 0) + hours) * 60 + minutes) * 60 + seconds
+
 
 class Stages(Section):
-    """The stages of `reproduce.py`; training and evaluation are one job a run."""
+    """The kinds of job: a study's data, one of its runs (trained and evaluated), its tables."""
 
     data: StageResources
-    train: StageResources
-    evaluate: StageResources
+    run: StageResources
     tables: StageResources
+
+
+class Environment(Section):
+    """Where the Python of a job is; one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    # A virtual environment's folder, from the root of the checkout; what `make setup` made.
+    venv: Folder | None = None
+    # What `conda activate` takes; `conda` must be there once the modules are loaded.
+    conda: Conda | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Environment":
+        if (self.venv is None) == (self.conda is None):
+            raise PydanticCustomError("one", "one of 'venv' and 'conda' is wanted")
+        return self
 
 
 class ClusterConfig(Section):
@@ -89,15 +134,31 @@ class ClusterConfig(Section):
     # For people: whose cluster, where its documentation is.
     comment: str | None = None
     # What every job loads with `module load`, in this order.
-    modules: list[Word] = Field(default=[])
-    # Lines of shell that every job runs after that, such as the activation of an environment.
-    setup: list[Line] = Field(default=[])
-    # Large and fast storage for data and runs; variables are filled in on the cluster. None: the
-    # checkout itself.
-    scratch: Folder | None = None
+    modules: list[Module] = Field(default=[])
+    environment: Environment = Environment(venv=".venv")
+    # What every job has in its environment, such as WANDB_MODE; values as they stand.
+    variables: dict[Variable, Value] = Field(default={})
+    # How many runs of a study may be at work at once; null: as many as SLURM lets.
+    max_parallel: Count | None = None
+    # How often a job that was stopped goes back into the queue by itself.
+    max_requeues: Annotated[int, Field(ge=0)] = 20
+    # Seconds before the time limit at which a run is told to write its checkpoint.
+    warning: Count = 300
     # What all jobs ask for.
     sbatch: Resources = Resources()
     stages: Stages
+
+    @model_validator(mode="after")
+    def _warned_in_time(self) -> "ClusterConfig":
+        for stage in ("run", "tables"):
+            if getattr(self.stages, stage).seconds <= self.warning:
+                raise PydanticCustomError(
+                    "warning",
+                    "the time limit of stages.{stage} is not longer than 'warning', the "
+                    "{seconds} seconds that its checkpoint is written before it",
+                    {"stage": stage, "seconds": self.warning},
+                )
+        return self
 
     def resources(self, stage: str) -> StageResources:
         """What a job of `stage` asks for: the stage's own words over those of all jobs."""

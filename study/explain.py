@@ -23,7 +23,8 @@ def _known_keys(model: type[BaseModel], loc: tuple) -> tuple[list[str], list[str
     """The key path of an error without Pydantic's union tags, and the keys known beside it."""
     path: list[str] = []
     at: type[BaseModel] | None = model
-    parts = [str(part) for part in loc]
+    # Where a key itself is bad, pydantic says so in a part of its own.
+    parts = [str(part) for part in loc if part != "[key]"]
     known: list[str] = []
     while parts:
         part = parts.pop(0)
@@ -61,4 +62,4 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
     shown = f", not {got!r}" if isinstance(got, str | int | float | bool | None) else ""
     if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{where}: an object, {{...}}, is wanted{shown}"
-    return f"{where}: {first['msg']}{shown}"
+    return f"{where}: {first['msg']}{shown}" if where else f"{first['msg']}"

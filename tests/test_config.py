@@ -327,7 +327,7 @@ def test_schema_and_builders_know_the_same_networks() -> None:
 
 def test_a_file_of_another_kind_is_called_by_its_name(tmp_path: Path) -> None:
     run, study = RUNS[0], STUDIES[0]
-    cluster = ROOT / "configs/clusters/example.json"
+    cluster = ROOT / "configs/clusters/local.json"
     for load, file, said in (
         (load_run, study, "a study file, which 'python reproduce.py' takes; a run file is wanted"),
         (load_study, run, "a run file, which 'python -m train' takes; a study file is wanted"),

@@ -83,7 +83,9 @@ def test_bad_run_files_are_bad_by_the_schema_too(case: str, validators) -> None:
 @pytest.mark.parametrize("case", BAD_CLUSTERS, ids=str)
 def test_bad_cluster_files_are_bad_by_the_schema_too(case: str, validators) -> None:
     changes, _ = BAD_CLUSTERS[case]
-    assert not validators["cluster"].is_valid({"stages": LIMITS} | changes)
+    # A JSON Schema cannot compare two numbers.
+    beyond = case == "shorter than the warning"
+    assert validators["cluster"].is_valid({"stages": LIMITS} | changes) == beyond
 
 
 VAEGAN = {
@@ -217,8 +219,9 @@ def test_a_good_cluster_file(validators, tmp_path: Path) -> None:
     config = {
         "modules": ["cuda/12.6"],
         "sbatch": {"partition": "gpu", "mem": "16G", "options": ["--mail-type=END", "--exclusive"]},
-        "stages": LIMITS | {"train": {"time": "1-00:00:00", "gres": None}},
-        "scratch": "$SCRATCH/me",
+        "stages": LIMITS | {"run": {"time": "1-00:00:00", "gres": None}},
+        "environment": {"conda": "vae-study"},
+        "variables": {"WANDB_MODE": "offline", "NOTE": 'it\'s a "note"'},
     }
     path = tmp_path / "site.json"
     path.write_text(json.dumps(config))
