@@ -63,6 +63,17 @@ def dataset_name(study: Any) -> str:
     return name
 
 
+def check_study(study: Any) -> str:
+    """StudyError where a study asks for a table, a figure or data that cannot be; the name of its
+    data set."""
+    from evaluate.figures.check import check_figures
+    from evaluate.tables import check_tables
+
+    check_tables(study.config.tables, str(study.file))
+    check_figures(study.config, str(study.file))
+    return dataset_name(study)
+
+
 def prepare_data(study: Any, arguments: Any) -> None:
     """The data set of the study, unless it is there."""
     from data_prep.prepare import prepare
@@ -185,19 +196,14 @@ def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch and pythae take seconds to import.
     from evaluate.claims.check import read_verdicts
-    from evaluate.figures.check import check_figures
     from evaluate.status import print_plan, print_status
-    from evaluate.tables import check_tables
     from study.datasets import open_dataset
     from study.expansion import load_study
     from study.overrides import parse_overrides
 
     study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
-    check_tables(study.config.tables, str(study.file))
-    check_figures(study.config, str(study.file))
-    dataset_name(study)
+    name = check_study(study)
     if arguments.dry_run or arguments.status:
-        name = dataset_name(study)
         (print_plan if arguments.dry_run else print_status)(study, arguments, name)
         return 0
     if arguments.check:
@@ -210,7 +216,7 @@ def main() -> int:
     failures = []
     if work := [stage for stage in ("train", "evaluate") if stage in stages]:
         # Missing data end it here, once.
-        dataset = open_dataset(arguments.data, dataset_name(study), arguments.verify)
+        dataset = open_dataset(arguments.data, name, arguments.verify)
         refuse_other_runs(study, dataset, arguments.runs)
         if "evaluate" in stages:
             check_measurable(study, arguments, dataset)

@@ -17,7 +17,7 @@ from study.lock import is_held
 from study.overrides import flatten
 
 
-def _prepared(name: str, arguments: Any) -> Dataset | None:
+def prepared(name: str, arguments: Any) -> Dataset | None:
     """The data set; None where it is not prepared yet."""
     there = (arguments.data / name / "manifest.json").is_file()
     return open_dataset(arguments.data, name) if there else None
@@ -46,7 +46,7 @@ def state(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> 
 
 def print_status(study: Study, arguments: Any, name: str) -> None:
     """Runs x stages, and the two stages that belong to the whole study."""
-    dataset = _prepared(name, arguments)
+    dataset = prepared(name, arguments)
     rows = [state(study, cell, arguments, dataset) for cell in study.cells]
     measured = dataset and references_measured(study, dataset, arguments.runs, arguments.weights)
     rows.append({"run": "reference rows", "train": "–", "evaluate": "done" if measured else "–"})
@@ -82,7 +82,7 @@ def print_plan(study: Study, arguments: Any, name: str) -> None:
     print(f"data: {data} ({study.data.dataset}, options {study.data.options})")
     for change, names in changes(study, arguments).items():
         print(f"--set {change}, in {', '.join(names)}")
-    dataset = _prepared(name, arguments)
+    dataset = prepared(name, arguments)
     for cell in study.cells:
         out = study.run_directory(arguments.runs, cell).path
         steps = state(study, cell, arguments, dataset)

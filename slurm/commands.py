@@ -3,19 +3,26 @@
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from study.errors import RunFailed, StudyError, one_line
+from study.errors import RunFailed, StudyError
 
 # Seconds; a controller that is busy may take a while, one that is gone is never heard of.
 PATIENCE = 60
+# What SLURM's commands say where there is no controller, or none that is known here.
+_NO_ANSWER = ("Unable to contact", "Connection refused", "configuration source")
 
 
 class Silent(StudyError):
     """SLURM is not there or does not answer."""
 
 
-def ask(words: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """What the command `words` prints.
+def ask(
+    words: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """What the command `words` prints, called in the folder `cwd`.
 
     `environment`: further variables. Silent where there is no such command or no answer, RunFailed,
     with what it said, where it refuses.
@@ -25,6 +32,7 @@ def ask(words: Sequence[str], environment: Mapping[str, str] | None = None) -> s
         done = subprocess.run(
             words,
             env=known | dict(environment or {}),
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -39,9 +47,11 @@ def ask(words: Sequence[str], environment: Mapping[str, str] | None = None) -> s
     except subprocess.TimeoutExpired:
         raise Silent(f"{words[0]}: no answer within {PATIENCE} seconds") from None
     if done.returncode:
-        said = one_line(RuntimeError(done.stderr or done.stdout or f"status {done.returncode}"))
-        if "Unable to contact" in said or "Connection refused" in said:
-            raise Silent(f"{words[0]}: {said}")
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        # The last of several says what came of the others.
+        said = lines[-1].strip() if lines else f"status {done.returncode}"
+        if any(sign in done.stderr for sign in _NO_ANSWER):
+            raise Silent(said)
         raise RunFailed(said if said.startswith(words[0]) else f"{words[0]}: {said}")
     return done.stdout
 

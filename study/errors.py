@@ -28,6 +28,7 @@ class Stopped(BaseException):
     status = 75
 
     def __init__(self, number: int) -> None:
+        self.number = number
         super().__init__(f"stopped by {signal.Signals(number).name}; the same command goes on")
 
 

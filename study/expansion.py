@@ -243,9 +243,18 @@ def _label(template: str, run: Run, where: str) -> str:
     return re.sub(r"\{([^{}]*)\}", fill, template)
 
 
+# What else lies beside a study's runs: reference rows, its jobs, what wandb has of its tables.
+_NOT_A_RUN = ("references", "slurm", "wandb")
+
+
 def _refuse_twins(cells: list[Cell], file: Path) -> None:
     seen: dict[Path, Cell] = {}
     for cell in cells:
+        if cell.name in _NOT_A_RUN:
+            raise StudyError(
+                f"{file}: runs.{cell.entry}: '{cell.name}' is the name of a folder beside the "
+                f"runs; rename it"
+            )
         if cell.directory in seen:
             raise StudyError(f"{file}: two cells are called '{cell.title}'; rename one run")
         seen[cell.directory] = cell

@@ -175,3 +175,12 @@ def test_table_with_an_unknown_metric(tmp_path: Path) -> None:
     path = write_study(tmp_path, tables=[{"name": "t", "title": "T", "metrics": ["SSMI"]}])
     with pytest.raises(StudyError, match=r"tables.t.metrics: 'SSMI' .* \(did you mean 'SSIM'\?\)"):
         check_tables(load_study(path).config.tables, str(path))
+
+
+@pytest.mark.parametrize("name", ["references", "slurm", "wandb"])
+def test_a_run_is_not_called_as_a_folder_beside_the_runs(name: str, tmp_path: Path) -> None:
+    made.run_file(tmp_path, "BetaVAE")
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(made.study_config({name: "run.json"})))
+    with pytest.raises(StudyError, match=f"runs.{name}: '{name}' is the name of a folder beside"):
+        load_study(path)

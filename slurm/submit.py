@@ -1,0 +1,220 @@
+"""Submitting a study: its data, one array of its runs, its tables."""
+
+import fnmatch
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluate.status import prepared, state
+from slurm.commands import Silent, ask
+from slurm.names import job_folder
+from slurm.plan import Command, command, digest, variables
+from slurm.queue import Job, jobs_of
+from slurm.raw import check_raw
+from study.clusters import ClusterConfig
+from study.datasets import Dataset
+from study.errors import RunFailed, StudyError, one_line
+from study.expansion import Cell, Study
+from study.files import write_json
+from study.lock import locked
+from study.progress import say
+from study.provenance import ROOT, now
+from study.pythae_json import suggest
+
+STAGES_ALONE = ("data", "tables")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is to be submitted; the calls, in order, and what each waits for."""
+
+    data: Command | None
+    run: Command | None
+    tables: Command | None
+    # Jobs of an earlier submission, by stage.
+    alive: dict[str, list[str]]
+    done: int
+    busy: int
+
+    def commands(self) -> list[Command]:
+        return [one for one in (self.data, self.run, self.tables) if one is not None]
+
+    def after(self, stage: str, new: dict[str, str]) -> dict[str, list[str]]:
+        """What a stage waits for; `new`: the jobs of this submission by stage."""
+
+        def every(of: str) -> list[str]:
+            return self.alive.get(of, []) + ([new[of]] if of in new else [])
+
+        if stage == "run":
+            return {"afterok": every("data")}
+        if stage == "tables":
+            # One that writes them already is waited for, not overtaken. Runs wait for the data.
+            return {"afterany": (every("run") or every("data")) + self.alive.get("tables", [])}
+        return {}
+
+
+def chosen(study: Study, only: Sequence[str] | None) -> list[Cell]:
+    """The cells that `--only` names, all without it; StudyError where a word names none."""
+    if only is None:
+        return list(study.cells)
+    found = []
+    for word in only:
+        hits = [cell for cell in study.cells if _names(word, cell)]
+        if not hits and word not in STAGES_ALONE:
+            known = [*study.rows(), *STAGES_ALONE]
+            raise StudyError(
+                f"--only {word}: no run of {study.name}{suggest(word, known)}; there are: "
+                f"{', '.join(known)}, and of each run: /seed-N"
+            )
+        found += hits
+    return [cell for cell in study.cells if cell in found]
+
+
+def _names(word: str, cell: Cell) -> bool:
+    return any(fnmatch.fnmatchcase(name, word) for name in (cell.title, cell.name, cell.entry))
+
+
+def plan(
+    study: Study, arguments: Any, site: ClusterConfig, name: str, queue: Sequence[Job]
+) -> Submission:
+    """What of the study is to be submitted; `name` is its data set's, `queue` its jobs."""
+    from slurm.logs import element_titles
+
+    only = arguments.only
+    dataset = prepared(name, arguments)
+    alive = {stage: _ids(queue, stage) for stage in ("data", "run", "tables")}
+    at_work = {
+        element_titles(study, arguments.runs, job.array).get(job.index)
+        for job in queue
+        if job.stage == "run"
+    }
+    cells = chosen(study, only)
+    done = [cell for cell in cells if _is_done(study, cell, arguments, dataset)]
+    busy = [cell for cell in cells if cell.title in at_work and cell not in done]
+    left = [
+        index
+        for index, cell in enumerate(study.cells)
+        if cell in cells and cell not in done and cell not in busy
+    ]
+
+    def call(stage: str, indices: Sequence[int] = ()) -> Command:
+        return command(study, arguments, site, stage, indices)
+
+    wants_data = left or (only is not None and "data" in only)
+    wants_tables = only is None or "tables" in only or left
+    # Tables that wait for all that is at work need no second job.
+    nothing_new = not left and alive["tables"]
+    return Submission(
+        data=call("data") if dataset is None and not alive["data"] and wants_data else None,
+        run=call("run", left) if left else None,
+        tables=call("tables") if wants_tables and not nothing_new else None,
+        alive=alive,
+        done=len(done),
+        busy=len(busy),
+    )
+
+
+def _is_done(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> bool:
+    return state(study, cell, arguments, dataset)["evaluate"] == "done"
+
+
+def _ids(queue: Sequence[Job], stage: str) -> list[str]:
+    return list(dict.fromkeys(job.array for job in queue if job.stage == stage))
+
+
+def check(study: Study, arguments: Any, name: str) -> None:
+    """StudyError for what can be known to go wrong before anything is submitted: raw data that are
+    needed and not named, a metric of `--require`, run directories that hold other runs."""
+    from reproduce import check_measurable, refuse_other_runs
+
+    dataset = prepared(name, arguments)
+    check_measurable(study, arguments, dataset)
+    if dataset is None:
+        check_raw(study, arguments)
+    else:
+        refuse_other_runs(study, dataset, arguments.runs)
+
+
+def dry_run(study: Study, arguments: Any, site: ClusterConfig, name: str) -> str:
+    """The commands that `submit` would run, as a script for a shell at the root."""
+    try:
+        queue = jobs_of(study, arguments.runs)
+    except Silent as silent:
+        say(f"nothing is known of the queue: {silent}")
+        queue = []
+    what = plan(study, arguments, site, name, queue)
+    words = [f"{name}={shlex.quote(value)}" for name, value in variables(site).items()]
+    folder = shlex.quote(str(job_folder(study, arguments.runs)))
+    lines = [f"export {' '.join(words)}", f"mkdir -p {folder}"]
+    ids: dict[str, str] = {}
+    for one in what.commands():
+        lines.append(f"{one.stage}=$({one.shell(what.after(one.stage, ids))})")
+        ids[one.stage] = f"${one.stage}"
+    return "\n".join(lines if what.commands() else [_nothing(study, what)])
+
+
+def submit(study: Study, arguments: Any, site: ClusterConfig, name: str) -> list[str]:
+    """Submit what is to be, one submission of a study at a time; a line for each job.
+
+    Busy where another is under way; Silent where SLURM does not answer; RunFailed where it
+    refuses, with what had been submitted by then.
+    """
+    _check_environment(site, arguments)
+    folder = job_folder(study, arguments.runs)
+    with locked(folder):
+        what = plan(study, arguments, site, name, jobs_of(study, arguments.runs))
+        if not what.commands():
+            return [_nothing(study, what)]
+        # sbatch fails a job, without a word, whose log has no folder.
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs: dict[str, str] = {}
+        lines = []
+        for one in what.commands():
+            words = one.words(what.after(one.stage, jobs))
+            try:
+                job = ask(words, one.environment, cwd=ROOT).strip().split(";")[0]
+            except StudyError as error:
+                so_far = f"; submitted before: {', '.join(lines)}" if lines else ""
+                raise RunFailed(f"the {one.stage} job: {one_line(error)}{so_far}") from None
+            jobs[one.stage] = job
+            _record(study, folder, one, job, words)
+            lines.append(_said(study, one, job, what))
+    return lines
+
+
+def _said(study: Study, one: Command, job: str, what: Submission) -> str:
+    if one.stage != "run":
+        return f"job {job}: {one.stage}"
+    left_out = [f"{what.done} done"] * bool(what.done) + [f"{what.busy} queued"] * bool(what.busy)
+    rest = f" (left out: {', '.join(left_out)})" if left_out else ""
+    return f"job {job}: {len(one.indices)} of {len(study.cells)} runs{rest}"
+
+
+def _nothing(study: Study, what: Submission) -> str:
+    jobs = ", ".join(job for ids in what.alive.values() for job in ids)
+    at_work = f", {what.busy} are queued or running" if what.busy else ""
+    where = f" (jobs {jobs})" if jobs else ""
+    return f"{study.name}: nothing to submit: {what.done} runs are done{at_work}{where}"
+
+
+def _record(study: Study, folder: Path, one: Command, job: str, words: list[str]) -> None:
+    """`<job>.json`: what an index of the array stood for, and what was typed."""
+    elements = {str(index): study.cells[index].title for index in one.indices}
+    write_json(
+        folder / f"{job}.json",
+        {"job": job, "stage": one.stage, "study": study.name, "digest": digest(study)}
+        | ({"elements": elements} if one.stage == "run" else {})
+        | {"submitted": now(), "environment": one.environment, "command": words},
+    )
+
+
+def _check_environment(site: ClusterConfig, arguments: Any) -> None:
+    """StudyError where a virtual environment is named that is not there: no job would start."""
+    venv = site.environment.venv
+    if venv is not None and not (ROOT / venv / "bin" / "python").is_file():
+        raise StudyError(
+            f"{arguments.cluster}: environment.venv: {ROOT / venv} is no virtual environment; "
+            f"'make setup' makes .venv"
+        )
