@@ -28,6 +28,7 @@ test: setup ## run the tests
 lint: setup ## check formatting and style
 	$(python) -m ruff format --check .
 	$(python) -m ruff check .
+	"$(VENV)/bin/shellcheck" -x slurm/*.sbatch slurm/*.sh setup_venv.sh .ci/run
 
 check: lint test ## lint, then test
 

@@ -39,10 +39,17 @@ def main() -> int:
 
 
 def load_site(arguments: Any) -> Any:
-    """The cluster file, where one is named."""
+    """The cluster file; None where none is named. StudyError where it is not there or not good."""
     from study.clusters import load_cluster
+    from study.provenance import ROOT
 
-    return None if arguments.cluster is None else load_cluster(arguments.cluster)
+    file = arguments.cluster
+    if file is not None and not file.is_file():
+        known = sorted(path.name for path in (ROOT / "configs" / "clusters").glob("*.json"))
+        raise StudyError(
+            f"--cluster {file}: no such file; configs/clusters/ has {', '.join(known)}"
+        )
+    return None if file is None else load_cluster(file)
 
 
 def show_status(study: Any, arguments: Any, name: str) -> int:

@@ -47,12 +47,13 @@ def ask(
     except subprocess.TimeoutExpired:
         raise Silent(f"{words[0]}: no answer within {PATIENCE} seconds") from None
     if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        # The last of several says what came of the others.
-        said = lines[-1].strip() if lines else f"status {done.returncode}"
+        said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").split(
+            "\n"
+        )
         if any(sign in done.stderr for sign in _NO_ANSWER):
-            raise Silent(said)
-        raise RunFailed(said if said.startswith(words[0]) else f"{words[0]}: {said}")
+            # The last of several lines says what came of the others.
+            raise Silent(said[-1])
+        raise RunFailed("; ".join(line.strip() for line in said if line.strip()))
     return done.stdout
 
 

@@ -53,12 +53,14 @@ def main() -> int:
     made = of_a_run() if word == "run" and not _is_study(rest) else of_a_study(word)
     arguments = made.parse_args(rest)
     if (job := own_job()) is not None:
-        again = f", started again {restarts()} times" if restarts() else ""
+        again = f", restart {restarts()}" if restarts() else ""
         print(f"job {job} on {platform.node()}{again}", file=sys.stderr, flush=True)
     try:
         WORK[word](arguments)
     except Stopped as stopped:
-        requeue(stopped, arguments.max_requeues)
+        # Preparing data begins anew each time: it would only run into its time limit again.
+        if word != "data":
+            requeue(stopped, arguments.max_requeues)
         raise
     return 0
 

@@ -42,13 +42,13 @@ def requeue(stopped: Stopped, limit: int) -> bool:
             say(f"job {job}: ended by SLURM, so it does not requeue itself; {SAME}")
             return False
         if restarts() >= limit:
-            say(f"job {job}: was started again {restarts()} times, as often as it may; {SAME}")
+            say(f"job {job}: not requeued, restart {restarts()} was the last it may have; {SAME}")
             return False
         ask(["scontrol", "requeue", job])
     except StudyError as error:
         say(f"job {job}: not requeued ({one_line(error)}); {SAME}")
         return False
-    say(f"job {job}: back in the queue, time {restarts() + 1} of at most {limit}")
+    say(f"job {job}: back in the queue for restart {restarts() + 1} of at most {limit}")
     return True
 
 

@@ -22,6 +22,7 @@ from study.lock import locked
 from study.progress import say
 from study.provenance import ROOT, now
 from study.pythae_json import suggest
+from study.stopping import deferred
 
 STAGES_ALONE = ("data", "tables")
 
@@ -169,18 +170,24 @@ def submit(study: Study, arguments: Any, site: ClusterConfig, name: str) -> list
             return [_nothing(study, what)]
         # sbatch fails a job, without a word, whose log has no folder.
         folder.mkdir(parents=True, exist_ok=True)
-        jobs: dict[str, str] = {}
-        lines = []
-        for one in what.commands():
-            words = one.words(what.after(one.stage, jobs))
-            try:
-                job = ask(words, one.environment, cwd=ROOT).strip().split(";")[0]
-            except StudyError as error:
-                so_far = f"; submitted before: {', '.join(lines)}" if lines else ""
-                raise RunFailed(f"the {one.stage} job: {one_line(error)}{so_far}") from None
-            jobs[one.stage] = job
-            _record(study, folder, one, job, words)
-            lines.append(_said(study, one, job, what))
+        # A Ctrl-C in between would leave an array whose tables nobody makes.
+        with deferred():
+            return _submit_all(study, folder, what)
+
+
+def _submit_all(study: Study, folder: Path, what: Submission) -> list[str]:
+    jobs: dict[str, str] = {}
+    lines: list[str] = []
+    for one in what.commands():
+        words = one.words(what.after(one.stage, jobs))
+        try:
+            job = ask(words, one.environment, cwd=ROOT).strip().split(";")[0]
+        except StudyError as error:
+            so_far = f" (submitted before that: {', '.join(lines)})" if lines else ""
+            raise RunFailed(f"the {one.stage} job: {one_line(error)}{so_far}") from None
+        jobs[one.stage] = job
+        _record(study, folder, one, job, words)
+        lines.append(_said(study, one, job, what))
     return lines
 
 
