@@ -310,7 +310,7 @@ def make(*arguments: str) -> list[str]:
 def test_make_sets_up_first_and_once(target):
     lines = make(target)
     assert lines[0] == './setup_venv.sh ".venv"'
-    assert sum("setup_venv.sh" in line for line in lines) == 1
+    assert sum(line.startswith("./setup_venv.sh") for line in lines) == 1
 
 
 def test_make_runs_what_the_readme_says():
