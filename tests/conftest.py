@@ -2,12 +2,15 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import made
 from tests.reproducing import reproduce, write_study
+from tests.slurm_daemons import missing
+from tests.slurm_lab import Lab
 
 # Whoever runs the tests may have wandb set up; they track where they say so.
 for name in [name for name in os.environ if name.startswith("WANDB_")]:
@@ -34,6 +37,16 @@ def undisturbed(study: Path, tmp_path_factory) -> tuple[Path, float]:
     started = time.monotonic()
     reproduce(study, work)
     return work, time.monotonic() - started
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Lab]:
+    """A SLURM of one node, eight CPUs and two fake GPUs, of this process's own."""
+    if why := missing():
+        pytest.skip(why)
+    lab = Lab()
+    yield lab
+    lab.stop()
 
 
 @pytest.fixture
