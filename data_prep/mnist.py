@@ -3,10 +3,8 @@
 import contextlib
 import importlib
 import io
-import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +13,10 @@ import numpy as np
 from data_prep import idx
 from data_prep.built import Built, Split, one_chunk
 from study.errors import StudyError, one_line
+from study.network import answers_within
 from study.progress import say
 
 TRAIN = 50_000
-TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -71,16 +69,6 @@ FASHION_MNIST = Published(
 )
 
 
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def download(source: Published, folder: Path) -> Path:
     """Download the four files into `folder` with torchvision; returns where they lie."""
     # Imported here: it takes seconds, and a preparation from files has no need of it.
@@ -93,7 +81,7 @@ def download(source: Published, folder: Path) -> Path:
     quiet = io.StringIO()
     try:
         with (
-            _socket_timeout(TIMEOUT_SECONDS),
+            answers_within(),
             contextlib.redirect_stdout(quiet),
             contextlib.redirect_stderr(quiet),
         ):

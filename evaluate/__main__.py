@@ -1,14 +1,14 @@
 """`python -m evaluate RUN_DIR` measures a trained run, `diff RUN RUN` compares two run
-directories, `metrics` describes what is measured.
+directories, `metrics` describes what is measured, `prefetch` fetches networks' weights.
 
-A run directory that is called diff or metrics is reached as ./diff or ./metrics.
+A run directory of such a name is reached as ./diff, ./metrics or ./prefetch.
 """
 
 import sys
 from typing import Any
 
-from evaluate.options import diffing, listing, measuring
-from study.errors import run_command
+from evaluate.options import diffing, listing, measuring, prefetching
+from study.errors import StudyError, run_command
 from study.stopping import stoppable
 
 
@@ -18,6 +18,8 @@ def main() -> int:
         return diff_runs(rest)
     if word == "metrics":
         return list_metrics(rest)
+    if word == "prefetch":
+        return prefetch_weights(rest)
     return measure_run(sys.argv[1:])
 
 
@@ -36,6 +38,20 @@ def list_metrics(words: list[str]) -> int:
     from evaluate.metrics_page import metrics_page
 
     print(metrics_page(versions=not arguments.page), end="")
+    return 0
+
+
+def prefetch_weights(words: list[str]) -> int:
+    """`python -m evaluate prefetch`."""
+    arguments = prefetching().parse_args(words)
+    from evaluate.prefetch import check, check_source, prefetch, wanted_files
+
+    wanted = wanted_files(arguments.names, arguments.study, arguments.budget, arguments.weights)
+    if arguments.check:
+        if arguments.source:
+            raise StudyError("--check looks at what is there: it takes no --from")
+        return check(wanted)
+    prefetch(wanted, check_source(arguments.source) if arguments.source else None)
     return 0
 
 

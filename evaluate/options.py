@@ -1,11 +1,14 @@
 """The command lines of `python -m evaluate`."""
 
+import argparse
 import textwrap
 from pathlib import Path
 
 from study.cli import Parser, add_measuring, positive_int
 
 SPLITS = ("train", "eval", "test")
+# The files that `evaluate.prefetch` knows, which takes torch to import.
+WEIGHTS = ("vgg", "alex", "inception")
 
 
 class _Measuring(Parser):
@@ -24,6 +27,7 @@ class _Measuring(Parser):
             f"metrics, by the keys of --require and of a study's tables:\n{lines}\n\n"
             f"python -m evaluate metrics: each one's definition, needs and settings\n"
             f"python -m evaluate diff RUN RUN: what differs between two run directories\n"
+            f"python -m evaluate prefetch: fetches or checks the weights of LPIPS and Inception\n"
         )
 
 
@@ -69,5 +73,53 @@ def listing() -> Parser:
         "--page",
         action="store_true",
         help="without the versions installed here, as evaluate/METRICS.md has it",
+    )
+    return made
+
+
+def weights_name(text: str) -> str:
+    """An `argparse` type: one of `WEIGHTS`."""
+    if text not in WEIGHTS:
+        raise argparse.ArgumentTypeError(f"{text}: not one of {', '.join(WEIGHTS)}")
+    return text
+
+
+def prefetching() -> Parser:
+    """Of `python -m evaluate prefetch`."""
+    made = Parser(
+        prog="python -m evaluate prefetch",
+        description="Fetch the weights of LPIPS (VGG, AlexNet) and of Inception, for machines "
+        "that have no internet, each checked by the SHA-256 in its name. What is there and whole "
+        "is left alone. Nothing else here ever downloads them.",
+        epilog="The exit status is 0 where all is there and whole, 1 where something is not, 2 for "
+        "a command that cannot be right. A proxy is taken from https_proxy in the environment.",
+    )
+    made.add_argument(
+        "names",
+        nargs="*",
+        type=weights_name,
+        metavar="NAME",
+        help=f"{', '.join(WEIGHTS)}; without any: all of them",
+    )
+    made.add_argument(
+        "--study", type=Path, metavar="STUDY.json", help="those that this study's runs ask for"
+    )
+    made.add_argument("--budget", help="of the study, e.g. small; default: as it is")
+    made.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="into this folder, the --weights of evaluation, in place of torch's hub cache",
+    )
+    made.add_argument(
+        "--from",
+        dest="source",
+        metavar="URL_OR_FOLDER",
+        help="a mirror, or a folder, that has the files by their names",
+    )
+    made.add_argument(
+        "--check",
+        action="store_true",
+        help="fetch nothing: say what is there, what is missing or damaged, and where it looks",
     )
     return made

@@ -51,7 +51,8 @@ def test_help_and_list(capsys, monkeypatch) -> None:
     # Wrapped between keys, never within one.
     for key in (*KEYS, *GENERATION_KEYS):
         assert key in told, key
-    assert "diff RUN RUN" in told and max(map(len, told.splitlines())) <= 100
+    assert "diff RUN RUN" in told and "python -m evaluate prefetch" in told
+    assert max(map(len, told.splitlines())) <= 100
     monkeypatch.setattr(sys, "argv", ["evaluate", "metrics"])
     assert main() == 0
     listed = capsys.readouterr().out
@@ -63,7 +64,7 @@ def test_help_and_list(capsys, monkeypatch) -> None:
     assert capsys.readouterr().out == metrics_page()
 
 
-@pytest.mark.parametrize("word", ["diff", "metrics"])
+@pytest.mark.parametrize("word", ["diff", "metrics", "prefetch"])
 def test_a_directory_of_such_a_name_is_reached_by_its_path(word: str, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate", f"./{word}"])
     with pytest.raises(SystemExit) as ended:

@@ -99,6 +99,9 @@ def test_inception_that_is_not_there(no_hub, ready, tmp_path, monkeypatch, capsy
         assert load_features(INCEPTION, ready, tmp_path, CPU) == {}
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and not no_hub.exists()
+    assert (
+        f"; 'python -m evaluate prefetch --weights {tmp_path}' on a machine with internet" in said
+    )
     assert f"put it into {tmp_path} or {no_hub} (it is {inception.ORIGIN}{inception.FILE})" in said
     monkeypatch.setattr(store, "RECIPE", dataclasses.replace(store.RECIPE, steps=2))
     both = Evaluation(features=["inception", "classifier"])

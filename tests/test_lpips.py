@@ -158,7 +158,7 @@ def test_a_wrong_file_is_named(damage: str, trunks, tmp_path, monkeypatch) -> No
     whole = find_weights("alex").read_bytes()
     if damage in ("cut", "other"):
         path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"<html>")
-        message = "its SHA-256 begins with .* cut short or is another file; get it again from"
+        message = "its SHA-256 begins with .* cut short or is another file; .* fetches it again"
     else:
         # The hash fits, the content does not: a pickle that runs code, another network.
         content = {"features.0.weight": Path("x") if damage == "code" else torch.zeros(1)}
@@ -199,7 +199,11 @@ def test_what_is_asked_for_and_lacking(nothing, data) -> None:
     ("word", "message"),
     [
         ("lpisp", "--require lpisp: not one of .*did you mean 'lpips'"),
-        ("lpips", r"--require lpips: .*vgg16-397923af.pth was not found; put it into .*--weights"),
+        (
+            "lpips",
+            r"--require lpips: .*vgg16-397923af.pth was not found; 'python -m evaluate prefetch' "
+            r"on .* fetches it, or put it into .*--weights",
+        ),
         ("LPIPS (AlexNet)", "evaluation.lpips does not ask for it"),
     ],
 )
@@ -303,8 +307,9 @@ def test_choosing_without_weights_is_one_line(trunks, tmp_path: Path, monkeypatc
     with pytest.raises(StudyError) as error:
         check_selection(run)
     weights = TRUNKS["vgg"].file
-    want = f"engine.select: LPIPS needs {weights}, which was not found; put it into {cache} "
+    want = f"engine.select: LPIPS needs {weights}, which was not found; 'python -m evaluate "
     assert str(error.value).startswith(f"{file}: {want}") and "\n" not in str(error.value)
+    assert f" fetches it, or put it into {cache} (it is " in str(error.value)
     with pytest.raises(StudyError) as error:
         Selection("LPIPS", build_model(run))
     assert str(error.value).startswith(want)
