@@ -78,7 +78,8 @@ def wanted_files(
         if cell.run.config.engine.select == "LPIPS":
             # Training looks in the cache alone.
             wanted[Wanted("vgg", None)] = None
-    return list(wanted)
+    # The cache's first: what it has is copied into a folder.
+    return sorted(wanted, key=lambda want: want.folder is not None)
 
 
 def check_source(text: str) -> str:

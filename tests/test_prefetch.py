@@ -309,7 +309,7 @@ def test_which_a_study_wants(tmp_path: Path) -> None:
     study = write_study(tmp_path, set=asks, budgets={"less": less})
     weights = tmp_path / "weights"
     asked = [Wanted(word, weights) for word in ("alex", "vgg", "inception")]
-    assert wanted_files([], study, None, weights) == [*asked, Wanted("vgg", None)]
+    assert wanted_files([], study, None, weights) == [Wanted("vgg", None), *asked]
     assert wanted_files([], study, "less", None) == [Wanted("inception", None)]
     assert wanted_files([], None, None, None) == [Wanted(word, None) for word in FILES]
     assert wanted_files(["alex", "alex"], None, None, None) == [Wanted("alex", None)]
