@@ -44,18 +44,34 @@ def state(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> 
     return states
 
 
-def print_status(study: Study, arguments: Any, name: str) -> None:
-    """Runs x stages, and the two stages that belong to the whole study."""
-    dataset = prepared(name, arguments)
+def stages(study: Study, arguments: Any, dataset: Dataset | None) -> list[dict[str, str]]:
+    """How far every run is, in the study's order, and last the reference rows."""
     rows = [state(study, cell, arguments, dataset) for cell in study.cells]
     measured = dataset and references_measured(study, dataset, arguments.runs, arguments.weights)
-    rows.append({"run": "reference rows", "train": "–", "evaluate": "done" if measured else "–"})
-    print(pd.DataFrame(rows).to_markdown(index=False))
-    print(f"data: {arguments.data / name}: {'done' if dataset else '–'}")
+    return [*rows, {"run": "reference rows", "train": "–", "evaluate": "done" if measured else "–"}]
+
+
+def whole_study(
+    study: Study, arguments: Any, name: str, dataset: Dataset | None, rows: list[dict[str, str]]
+) -> dict[str, str]:
+    """The two stages that belong to the whole study: where each lies, and how far it is. `rows`:
+    of `stages`."""
     tables = arguments.results / study.name
     # Tables that came with the checkout are there before any run of one's own.
     whole = all(row["evaluate"] == "done" for row in rows) and (tables / "runs.json").is_file()
-    print(f"tables: {tables}: {'done' if whole else '–'}")
+    return {
+        "data": f"{arguments.data / name}: {'done' if dataset else '–'}",
+        "tables": f"{tables}: {'done' if whole else '–'}",
+    }
+
+
+def print_status(study: Study, arguments: Any, name: str) -> None:
+    """Runs x stages, and the two stages that belong to the whole study."""
+    dataset = prepared(name, arguments)
+    rows = stages(study, arguments, dataset)
+    print(pd.DataFrame(rows).to_markdown(index=False))
+    for stage, said in whole_study(study, arguments, name, dataset, rows).items():
+        print(f"{stage}: {said}")
 
 
 def changes(study: Study, arguments: Any) -> dict[str, list[str]]:

@@ -1,11 +1,15 @@
 """A study's jobs that wait or run, as `squeue` lists them, and ending them."""
 
-import getpass
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from slurm.commands import ask
+from slurm.commands import Silent, ask
+from slurm.logs import element_titles
 from slurm.names import STAGES, job_name
+from study.errors import RunFailed, one_line
 from study.expansion import Study
 
 # %i: job or array element; %F: the array's own; %K: index; %j: name; %T: state; %L: time left;
@@ -41,13 +45,69 @@ class Job:
 def jobs_of(study: Study, runs: Path) -> list[Job]:
     """The study's jobs of this user that are not over. Silent where squeue does not answer."""
     names = {job_name(study, runs, stage): stage for stage in STAGES}
-    listed = ask(
-        [
-            *("squeue", "--noheader", "--array", f"--user={getpass.getuser()}"),
-            *(f"--name={','.join(names)}", f"--format={_FORMAT}"),
-        ]
-    )
+    listed = _list(names, f"--format={_FORMAT}")
     return [_job(line, names) for line in listed.splitlines() if line.strip()]
+
+
+def restarts_of(study: Study, runs: Path) -> dict[str, int]:
+    """How often each of them has been put back into the queue, by its id."""
+    names = [job_name(study, runs, stage) for stage in STAGES]
+    # --format has no letter for it.
+    listed = _list(names, "--Format=JobArrayID:40,RestartCnt:12")
+    counted = (line.split() for line in listed.splitlines() if line.strip())
+    return {job: int(count) for job, count in counted}
+
+
+@dataclass
+class Queue:
+    """The study's jobs, by what they do."""
+
+    # By the run's title.
+    runs: dict[str, list[Job]] = field(default_factory=dict)
+    # By `data` and `tables`.
+    whole: dict[str, list[Job]] = field(default_factory=dict)
+    # Elements that stand for no run of the study as it is now, and what they stood for.
+    strange: list[tuple[Job, str | None]] = field(default_factory=list)
+    # How often each has been put back, by its id.
+    restarts: dict[str, int] = field(default_factory=dict)
+    # Why nothing is known of it; None where SLURM answered.
+    silent: str | None = None
+
+    def every(self) -> list[Job]:
+        """Those that are shown."""
+        return [job for jobs in [*self.runs.values(), *self.whole.values()] for job in jobs]
+
+
+def read_queue(study: Study, runs: Path) -> Queue:
+    """What SLURM has of the study; `silent` says why where it does not tell. StudyError where a
+    record of its jobs is none."""
+    found = Queue()
+    try:
+        jobs = jobs_of(study, runs)
+        with suppress(RunFailed):  # an old squeue does not know
+            found.restarts = restarts_of(study, runs) if jobs else {}
+    except (Silent, RunFailed) as error:
+        return Queue(silent=one_line(error))
+    known = {cell.title for cell in study.cells}
+    titles: dict[str, dict[int, str]] = {}
+    # One that runs stands before one that waits.
+    for job in sorted(jobs, key=lambda job: job.waits):
+        if job.stage != "run":
+            found.whole.setdefault(job.stage, []).append(job)
+            continue
+        if job.array not in titles:
+            titles[job.array] = element_titles(study, runs, job.array)
+        title = titles[job.array].get(-1 if job.index is None else job.index)
+        if title in known:
+            found.runs.setdefault(title, []).append(job)
+        else:
+            found.strange.append((job, title))
+    return found
+
+
+def _list(names: Iterable[str], form: str) -> str:
+    words = ["squeue", "--noheader", "--array", f"--user={os.getuid()}"]
+    return ask([*words, f"--name={','.join(names)}", form])
 
 
 def _job(line: str, names: dict[str, str]) -> Job:
@@ -56,7 +116,7 @@ def _job(line: str, names: dict[str, str]) -> Job:
     return Job(number, array, place, names[name], state, left, nodes, reason)
 
 
-def cancel(jobs: list[Job]) -> None:
-    """End these jobs and no others: an array as a whole where all that is left of it is meant."""
-    if jobs:
-        ask(["scancel", *dict.fromkeys(job.id for job in jobs)])
+def cancel(jobs: Iterable[str]) -> None:
+    """End jobs, elements of an array or whole arrays, by their ids; one that is over is none."""
+    if chosen := list(dict.fromkeys(jobs)):
+        ask(["scancel", "--quiet", *chosen])
