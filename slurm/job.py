@@ -172,16 +172,19 @@ def do_tables(arguments: Any) -> None:
 def missing(study: Any, arguments: Any, dataset: Any) -> list[str]:
     """The runs that are not measured, each with what is known of why."""
     from evaluate.status import state
+    from slurm.logs import ending, newest_logs
 
+    logs = newest_logs(study, arguments.runs)
     found = []
     for cell in study.cells:
         states = state(study, cell, arguments, dataset)
         if states["evaluate"] == "done":
             continue
-        failure = study.run_directory(arguments.runs, cell).failure_line()
-        far = "not started" if states["train"] == "–" else f"train {states['train']}"
-        far += f", evaluate {states['evaluate']}" if states["train"] == "done" else ""
-        found.append(f"{cell.title} ({failure or far})")
+        why = study.run_directory(arguments.runs, cell).failure_line()
+        if why is None and cell.title in logs:
+            # What SLURM has killed could not say why itself.
+            why = f"{logs[cell.title]} ends with: {ending(logs[cell.title]).line}"
+        found.append(f"{cell.title} ({why or 'never started'})")
     return found
 
 

@@ -57,7 +57,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="DIR",
-        help="folder of LPIPS's weight files, before torch's cache",
+        help="folder of LPIPS's and Inception's weights, before torch's cache",
     )
     parser.add_argument(
         "--require",
