@@ -184,7 +184,9 @@ def missing(study: Any, arguments: Any, dataset: Any) -> list[str]:
         if why is None and cell.title in logs:
             # What SLURM has killed could not say why itself.
             why = f"{logs[cell.title]} ends with: {ending(logs[cell.title]).line}"
-        found.append(f"{cell.title} ({why or 'never started'})")
+        record = study.run_directory(arguments.runs, cell).record
+        far = "not finished" if record.is_file() else "never started"
+        found.append(f"{cell.title} ({why or far})")
     return found
 
 
