@@ -1,8 +1,7 @@
 """Data set folders that are there whole or not at all: made aside, renamed into place.
 
 That holds on every file system, also for two processes at once, since each makes its own folder
-aside and a rename takes place or does not. A lock (`alone`) only spares the second its work: where
-the file system has none, as on some clusters, both do it and one of them finds the other's result.
+aside and a rename takes place or does not. A lock (`study.lock`) only spares the second its work.
 """
 
 import contextlib
@@ -16,42 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study.errors import StudyError
-from study.lock import lock_file, locked
+from study.owner import runs
 
 # How a rename ends where another process's rename came between.
 OVERTAKEN = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
-# What `flock` answers on file systems without locks (Lustre and NFS as some mount them).
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process, where the file system has locks; `study.lock.Busy`, a
-    StudyError, where another process holds it."""
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(locked(folder))
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            # Left by the attempt.
-            lock_file(folder).unlink(missing_ok=True)
-        yield
 
 
 def _aside(folder: Path, what: str) -> Path:
     # Host and process in the name: whoever finds it can tell whether its maker still runs.
     return folder.with_name(f".{folder.name}.{what}-{platform.node()}-{os.getpid()}")
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _remove(path: Path) -> None:
@@ -72,7 +44,7 @@ def remove_leftovers(out: Path) -> None:
             continue
         name, kind, process = found[1], found[2], int(found[3])
         # A folder with this process's own number is of an earlier one that had the number.
-        if process != os.getpid() and _runs(process):
+        if process != os.getpid() and runs(process):
             continue
         if kind == "replaced" and not (out / name).exists():
             # Killed between two renames: the old data set is the only one. Another process may be

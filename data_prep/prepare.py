@@ -12,13 +12,14 @@ from typing import Any
 
 from data_prep import celeba, image_folder, mnist, shapes
 from data_prep.built import Built, Split, enumerate_words
-from data_prep.folder import alone, partial_folder, put_into_place
+from data_prep.folder import partial_folder, put_into_place
 from data_prep.npz_stream import write_npz
 from data_prep.options import OPTIONS, check_name, check_options, default_name
 from study.datasets import FORMAT, MANIFEST, Dataset, open_dataset, split_file
 from study.errors import StudyError, describe_os_error
 from study.files import sha256, write_json
 from study.jsonfile import read_json_object
+from study.lock import locked
 from study.provenance import code_version
 from study.schema import Section
 
@@ -48,7 +49,7 @@ def prepare(
     refused unless `overwrite`. Without `raw` mnist and fashion_mnist are downloaded; shapes needs
     none. `workers` processes decode images (None: one for each core). StudyError for whatever is
     wrong with options, raw files or `out`, for a disk that is full, and where another process is
-    preparing the same (`data_prep.folder.alone`); nothing half made stays.
+    preparing the same (`study.lock`); nothing half made stays.
     """
     options = check_options(dataset, options)
     folder = Path(out) / check_name(default_name(dataset, options) if name is None else name)
@@ -60,7 +61,7 @@ def prepare(
             unread = raw is not None and dataset != "folder"
             remark = "already prepared" + (", so --raw was not read" if unread else "")
         else:
-            with alone(folder):
+            with locked(folder):
                 remark = _make(folder, wanted, workers)
         sizes = _sizes(open_dataset(folder.parent, folder.name))
     except OSError as error:

@@ -1,24 +1,54 @@
-"""One process at a time in a run directory.
+"""One process at a time in a run directory, on whatever machine it is.
 
-The lock is the kernel's (`flock`): it is gone with the process that held it, however that ended.
-It holds between processes of one machine, and over a network where the file system carries it.
+The lock is a file beside the directory that names its owner (study/owner.py) and on which the
+kernel holds a lock (`flock`) where the file system can: that one is gone with its process, however
+that ended, and is all that matters on one machine. Between nodes it holds on some file systems
+only; there a heartbeat tells whether the owner lives (study/heartbeat.py).
+
+The file changes in one step from one owner to the next, also without `flock`: whoever is to change
+it creates the one file that is named after the owner it found (or found missing), the claim, which
+only one process can; looks whether that owner still stands there; and renames its claim, with its
+own name in it, over the lock. Tokens are never used twice, so neither are the claims.
 """
 
+import contextlib
 import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
+from study import heartbeat
 from study.errors import StudyError
+from study.heartbeat import Heartbeat
+from study.owner import (
+    STALE,
+    Life,
+    Owner,
+    Seen,
+    file_system_time,
+    life,
+    look,
+    this_process,
+    to_text,
+    unnamed,
+)
+from study.progress import say
 
-# Tries before a folder counts as held: `is_held` holds it, too, for a moment.
-_PATIENCE = 5
+# Seconds for an earlier life of the same job to go, which SLURM has killed.
+_LAST_GASP = 60.0
+# Stands for the owner where there is none; as long as a token, so that a name that has no room for
+# one is refused at the start.
+_NOBODY = "0" * 16
+# Seconds that taking a lock hardly ever takes.
+_ASTONISHING = 5.0
 
 
 def lock_file(folder: Path) -> Path:
-    """The file, beside `folder`, that is locked while a process is at work in it."""
+    """The file, beside `folder`, that is there while a process is at work in it."""
     return folder.with_name(f".{folder.name}.lock")
 
 
@@ -26,11 +56,24 @@ class Busy(StudyError):
     """Another process is at work in the folder."""
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A lock of this process."""
+
+    token: str
+    descriptor: int
+    # Whether it was taken from an earlier life of this job that may not know it yet.
+    early: bool = False
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` (which need not be there yet) for this process; Busy if another does.
 
-    The lock is a file beside the folder, gone afterwards; one that a killed process left is free.
+    An earlier life of the same SLURM job, from before a requeue, is waited for, and has to yield.
+    The lock is a file beside the folder, gone afterwards; one that a killed process left is free:
+    at once on the same machine, two minutes after its last sign of life on another. A process that
+    was taken for gone and is not ends with status 75 when it finds out.
     """
     folder = Path(folder)
     file = lock_file(folder)
@@ -38,53 +81,156 @@ def locked(folder: Path) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise StudyError(f"{folder}: cannot be made: a file stands where a folder should") from None
-    descriptor = _take(file, folder)
+    me = this_process()
+    held = _take(file, folder, me)
+    beat = Heartbeat(file, folder, held.token, held.descriptor)
+    beat.start()
     try:
+        if held.early:
+            # Until its next heartbeat at the latest it would go on writing, where it lives.
+            time.sleep(1.25 * heartbeat.INTERVAL)
         yield
     finally:
-        # Removed before it is let go, so that nobody can lock a file about to vanish and believe
-        # to be alone: whoever opened it meanwhile finds below that the name means another file.
-        file.unlink(missing_ok=True)
-        os.close(descriptor)
+        beat.stop()
+        if os.getpid() == me.pid:  # not in a process that was forked off
+            _release(file, held)
+        os.close(held.descriptor)
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process is at work in `folder`; nothing is written."""
-    try:
-        descriptor = os.open(lock_file(Path(folder)), os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks: nobody can hold anything there
-        return False
-    finally:
-        os.close(descriptor)
-    return False
+    """Whether a process is at work in `folder`; nothing is written.
+
+    For want of a file of its own this goes by this host's clock where only the heartbeat tells:
+    it is for people to read, and `locked` does not rely on it.
+    """
+    seen = look(lock_file(Path(folder)))
+    return seen is not None and life(seen, this_process(), time.time) is not Life.GONE
 
 
-def _take(file: Path, folder: Path) -> int:
-    patience = _PATIENCE
+def _take(file: Path, folder: Path, me: Owner) -> _Held:
+    began = time.monotonic()
+    waiting = False
     while True:
-        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+        seen = look(file)
+        found = Life.GONE if seen is None else life(seen, me, lambda: _time(file, me))
+        if found is Life.AT_WORK:
+            who = f" ({seen.owner})" if seen.owner else ""
+            raise Busy(
+                f"{folder}: another process is at work there{who}; wait for it, or stop it first"
+            )
+        if found is Life.EARLIER and _may_end(seen, me, began):
+            if not waiting:
+                say(f"{folder}: waiting for this job's own earlier process to end ({seen.owner})")
+            waiting = True
+            time.sleep(0.2)
+            continue
+        held = _claim(file, seen, me)
+        if held is not None:
+            return replace(held, early=found is Life.EARLIER)
+        if not waiting and time.monotonic() - began > _ASTONISHING:
+            say(f"{folder}: waiting for another process that is taking or leaving it")
+            waiting = True
+        time.sleep(0.01)  # another was faster, or is just at it
+
+
+def _may_end(seen: Seen, me: Owner, began: float) -> bool:
+    """Whether an earlier life is worth waiting for: one whose end will be seen."""
+    visible = seen.flock or (seen.owner is not None and seen.owner.beside(me))
+    return visible and time.monotonic() - began < _LAST_GASP
+
+
+def _time(file: Path, me: Owner) -> float:
+    return file_system_time(file, f"{file.name}.{me.token}")
+
+
+def _claim_file(file: Path, token: str | None, turn: int) -> Path:
+    # A claim whose owner died with it is passed over: the next one has another name.
+    return file.with_name(f"{file.name}.{token or _NOBODY}" + (f".{turn}" if turn else ""))
+
+
+def _open_new(claim: Path) -> int:
+    return os.open(claim, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+
+
+def _claim(file: Path, found: Seen | None, me: Owner) -> _Held | None:
+    """The lock, taken in the place of its `found` owner (None: there was none); None where another
+    process was faster."""
+    token = found.token if found else None
+    for turn in count():
+        claim = _claim_file(file, token, turn)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.stat(file).st_ino == os.fstat(descriptor).st_ino:
-                return descriptor
-        except BlockingIOError:
-            if patience <= 0:
-                os.close(descriptor)
-                raise Busy(
-                    f"{folder}: another process is at work there; wait for it, or stop it first"
-                ) from None
-            patience -= 1
-            time.sleep(0.02)
-        except FileNotFoundError:
-            pass  # its owner removed it between the two lines above
+            descriptor = _open_new(claim)
+            break
+        except FileExistsError:
+            if not _abandoned(claim, file, me):
+                return None
         except OSError as error:
-            os.close(descriptor)
-            error.filename = str(file)  # a file system without locks, for one, does not say where
+            error.filename = str(file)
             raise
-        os.close(descriptor)
+    held = None
+    try:
+        signed = _sign(claim, descriptor, me)
+        if _token(file) == token and _put(claim, file, signed):
+            held = signed
+    finally:
+        if held is None:
+            os.close(descriptor)
+            claim.unlink(missing_ok=True)
+    for earlier in range(turn):
+        _claim_file(file, token, earlier).unlink(missing_ok=True)
+    return held
+
+
+def _token(file: Path) -> str | None:
+    there = look(file)
+    return there.token if there else None
+
+
+def _put(claim: Path, file: Path, signed: _Held) -> bool:
+    """Whether the claim is the lock now."""
+    # It may have been passed over, by others who took this process for dead, and removed. Over NFS
+    # the answer may also be to a second asking: what stands there is what counts.
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(claim, file)
+    return _token(file) == signed.token
+
+
+def _sign(claim: Path, descriptor: int, me: Owner) -> _Held:
+    """Lock the claim where the file system can, and write into it whose it is."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock = True
+    except OSError:
+        flock = False
+    try:
+        # Opened once more, since what is written gets to a file server when a file is closed.
+        with open(claim, "r+", encoding="utf-8") as file:
+            file.write(to_text(replace(me, flock=flock)))
+        return _Held(me.token, descriptor)
+    except OSError:
+        # A full disk, which must not keep anybody from deleting what fills it.
+        os.ftruncate(descriptor, 0)
+        return _Held(unnamed(os.fstat(descriptor)), descriptor)
+
+
+def _abandoned(claim: Path, file: Path, me: Owner) -> bool:
+    """Whether a claim, which takes a moment, is of a process that died in that moment."""
+    try:
+        made = claim.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return _time(file, me) - made > STALE
+
+
+def _release(file: Path, held: _Held) -> None:
+    """Remove the lock, if it is still this process's own."""
+    claim = _claim_file(file, held.token, 0)
+    # Where that fails, with another that takes over or with the file server, the lock lies there
+    # and is free: that must not make a failure of the work that is done.
+    with contextlib.suppress(OSError):
+        os.close(_open_new(claim))
+        try:
+            if _token(file) == held.token:
+                file.unlink(missing_ok=True)
+        finally:
+            claim.unlink(missing_ok=True)

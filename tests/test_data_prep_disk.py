@@ -16,6 +16,8 @@ from data_prep.folder import put_into_place
 from data_prep.prepare import prepare
 from study.datasets import open_dataset
 from study.errors import StudyError
+from study.lock import lock_file
+from study.owner import look
 from tests.raw_data import COMMAND, ROOT, contents, fake_celeba, jpeg, refusal
 
 SHAPES = [*COMMAND, "shapes", "--overwrite", "--seed", "7"]
@@ -105,11 +107,12 @@ def test_the_second_of_two_is_told_and_the_first_goes_on(tmp_path):
             while not list((tmp_path / "out").glob(".celeba16.partial-*/train_data.npz")):
                 assert first.poll() is None and time.monotonic() < end
                 time.sleep(0.05)
+            owner = look(lock_file(tmp_path / "out" / "celeba16")).owner
             second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
             assert (second.returncode, second.stdout) == (2, "")
             assert second.stderr == (
-                f"data_prep: {tmp_path / 'out' / 'celeba16'}: another process is at work there; "
-                f"wait for it, or stop it first\n"
+                f"data_prep: {tmp_path / 'out' / 'celeba16'}: another process is at work there "
+                f"({owner}); wait for it, or stop it first\n"
             )
             pipe.write_bytes(jpeg(2))  # what the first one waits for
             said, complaint = first.communicate(timeout=60)
@@ -133,7 +136,7 @@ def test_two_at_once_without_locks(tmp_path, overwrite):
     for (said, complaint), status in ended:
         assert status in (0, 2)
         assert (said + complaint).count("\n") == 1
-        assert status == 0 or "another process was at work there" in complaint
+        assert status == 0 or "another process is at work there" in complaint
     assert 0 in [status for _, status in ended]
     assert [p.name for p in tmp_path.iterdir()] == ["shapes"]
     folder = open_dataset(tmp_path, "shapes", verify=True).folder

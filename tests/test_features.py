@@ -211,7 +211,17 @@ def test_a_folder_that_cannot_be_written_to(name: str, tmp_path, capsys) -> None
     assert not list(dataset.folder.glob("*.partial"))
 
 
-def test_two_processes_train_one(copy: Dataset) -> None:
+# As on two nodes whose file system refuses locks.
+APART = """
+import errno, fcntl, os
+os.environ["SLURMD_NODENAME"] = f"c{os.getpid()}"
+def flock(*_): raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+"""
+
+
+@pytest.mark.parametrize("where", ["", APART], ids=["one machine", "two nodes"])
+def test_two_processes_train_one(copy: Dataset, where: str) -> None:
     (copy.folder / "classifier.pt").unlink()
     code = (
         "import sys, json, torch; from pathlib import Path\n"
@@ -224,7 +234,7 @@ def test_two_processes_train_one(copy: Dataset) -> None:
         "print(made['classifier'].settings['sha256'])"
     )
     recipe = json.dumps(dataclasses.asdict(SHORT))
-    command = [sys.executable, "-c", code, str(copy.folder.parent), recipe]
+    command = [sys.executable, "-c", where + code, str(copy.folder.parent), recipe]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
     ends = [process.communicate(timeout=120) for process in both]

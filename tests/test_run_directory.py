@@ -1,6 +1,5 @@
 """The run directory: whose it is, what is deleted in it, one process at a time."""
 
-import errno
 import fcntl
 import json
 import os
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from study.datasets import open_dataset
-from study.errors import StudyError, describe_os_error
+from study.errors import StudyError
 from study.lock import Busy, is_held, locked
 from study.provenance import ROOT
 from study.rundir import RunDirectory
@@ -162,17 +161,6 @@ def test_asking_whether_it_is_held_stands_in_nobodys_way(tmp_path: Path) -> None
     with locked(folder):
         assert is_held(folder)
     assert not left.exists()
-
-
-def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch) -> None:
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(OSError, match="No locks available") as error, locked(tmp_path / "out"):
-        pass
-    assert describe_os_error(error.value) == f"{tmp_path / '.out.lock'}: No locks available"
-    assert not is_held(tmp_path / "out"), "asking, as --status does, is no error"
 
 
 def test_only_what_a_run_leaves_is_ever_deleted(tmp_path: Path, data: Path) -> None:

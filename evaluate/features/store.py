@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from data_prep.folder import alone
 from evaluate.features.classifier import Classifier, train_classifier
 from evaluate.features.recipe import RECIPE
 from evaluate.features.targets import Targets
@@ -21,7 +20,7 @@ from study.datasets import Dataset
 from study.errors import one_line
 from study.files import write_json, written_whole
 from study.jsonfile import read_json_object
-from study.lock import Busy
+from study.lock import Busy, locked
 from study.progress import say, say_once
 
 FILE = "classifier.pt"
@@ -77,7 +76,7 @@ def _wait_for_turn(dataset: Dataset, held: ExitStack) -> OSError | None:
     path = dataset.folder / FILE
     while True:
         try:
-            held.enter_context(alone(path))
+            held.enter_context(locked(path))
             return None
         except Busy:
             say_once(f"{path}: another process is training it; waiting for it")
