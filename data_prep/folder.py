@@ -1,7 +1,7 @@
 """Data set folders that are there whole or not at all: made aside, renamed into place.
 
 That holds on every file system, also for two processes at once, since each makes its own folder
-aside and a rename takes place or does not. A lock (`study.lock`) only spares the second its work.
+aside and a rename takes place or does not. The lock (`study.lock`) spares the second its work.
 """
 
 import contextlib

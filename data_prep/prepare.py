@@ -88,9 +88,6 @@ def _make(folder: Path, wanted: _Wanted, workers: int | None) -> str:
         )
         _check_space(folder, built)
         _write(aside, folder.name, wanted.dataset, wanted.options, built)
-        # Where the file system has no locks, another one may have been faster.
-        if _is_there(folder, wanted):
-            return "already prepared, by another process meanwhile"
         put_into_place(aside, folder)
     return built.remark
 
