@@ -4,13 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from study.datasets import open_dataset
 from study.runs import load_run
 from tests import made
 from tests.training import train
-from train.estimate import Estimate, estimate, spoken
+from train.estimate import Estimate, estimate, peak_memory, spoken
 
 
 @pytest.mark.parametrize("kind", ["VAE", "VAEGAN"])
@@ -59,6 +60,16 @@ def test_seconds_of_a_run(tmp_path: Path) -> None:
     times = {"step": 0.1, "eval_step": 0.01, "write": 2.0}
     found = Estimate(steps=10, eval_steps=5, **made_up, **sizes, **times)
     assert found.seconds == pytest.approx(2 * (10 * 0.1 + 5 * 0.01) + 2 * 2.0)
+
+
+def test_memory_is_that_of_the_process_itself() -> None:
+    code = "from train.estimate import peak_memory; print(peak_memory())"
+    grown = np.ones(200 << 20, np.uint8)
+    mine = peak_memory()
+    assert mine > grown.nbytes
+    command = [sys.executable, "-c", f"import numpy; numpy.ones(8 << 20); {code}"]
+    child = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert 64 << 20 < child < mine
 
 
 @pytest.mark.parametrize(

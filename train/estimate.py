@@ -2,9 +2,11 @@
 
 import itertools
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,14 +99,14 @@ def estimate(run: Run, dataset: Dataset, beside: Path) -> Estimate:
     `beside`: where the run directory would be; files are tried on the disk that it would be on.
     """
     run, model = prepared(run, dataset)
-    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=_existing(beside)) as folder:
+    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=existing(beside)) as folder:
         directory = RunDirectory(Path(folder))
         checkpoints = Checkpoints(directory, digest(run_identity(run, dataset)))
         with run_pipeline(Session(run, directory, checkpoints), model, dataset) as pipeline:
             return _measured(pipeline.trainer, run, checkpoints)
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
     """The nearest folder above `path` that is there."""
     return next(parent for parent in path.absolute().parents if parent.is_dir())
 
@@ -137,12 +139,24 @@ def _measured(trainer: Any, run: Run, checkpoints: Checkpoints) -> Estimate:
         step=step,
         eval_step=eval_step,
         write=write,
-        # In KiB on Linux; it holds what of the data's pages was touched.
-        memory=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        memory=peak_memory(),
         gpu_memory=torch.cuda.max_memory_reserved(device) if on_gpu else None,
         checkpoint=checkpoint,
         final=sum(file.stat().st_size for file in files if file.is_file()),
     )
+
+
+def peak_memory() -> int:
+    """Bytes of this process at the highest; they hold what of the data's pages was touched.
+
+    Linux's own count: getrusage's begins at that of the process which started this one.
+    """
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        words = next(line for line in lines if line.startswith("VmHWM:")).split()
+        return 1024 * int(words[1])
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _seconds(

@@ -2,7 +2,10 @@
 
 import copy
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +40,38 @@ class Recipe:
         )
 
 
+@dataclass
+class Watch:
+    """Fits that are cut off after `steps` steps to be timed, and what they come to.
+
+    `spent`: seconds that the cut ones took, `whole`: that they would take with all steps of their
+    recipes, which patience may end sooner.
+    """
+
+    steps: int
+    spent: float = 0.0
+    whole: float = 0.0
+
+    def note(self, recipe: Recipe, begun: float, warm: float) -> None:
+        """A fit that began at `begun`, and whose second step did at `warm`."""
+        now = time.perf_counter()
+        self.spent += now - begun
+        self.whole += (now - warm) / (self.steps - 1) * recipe.steps
+
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watched(steps: int) -> Iterator[Watch]:
+    """Within the block no fit takes more than `steps` (at least 2) steps."""
+    before = _watch.set(Watch(steps))
+    try:
+        yield _watch.get()
+    finally:
+        _watch.reset(before)
+
+
 def seeded(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     """What `build` gives with torch's generator at a fixed seed; it is left as it was."""
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
@@ -63,6 +98,7 @@ def fit(
     order = torch.from_numpy(shuffle.permutation(len(rows)))
     held = min(_MOST_HELD_OUT, max(1, round(_HELD_OUT * len(rows))))
     held_out, rest = rows[order[:held]], order[held:]
+    watch, begun, warm = _watch.get(), time.perf_counter(), 0.0
     every = max(1, recipe.steps // recipe.checks)
     with torch.inference_mode(False), torch.enable_grad(), progress(recipe.steps, what) as bar:
         optimizer = torch.optim.Adam(network.parameters(), lr=recipe.rate)
@@ -70,6 +106,11 @@ def fit(
         best, weights, since = math.inf, None, 0
         queue = rest[:0]
         for step in range(recipe.steps + 1):
+            if watch is not None and step == watch.steps:
+                watch.note(recipe, begun, warm)
+                break
+            if step == 1:
+                warm = time.perf_counter()
             if step % every == 0:
                 found = _mean(network, loss, held_out, recipe.batch)
                 if weights is None and not math.isfinite(found):
