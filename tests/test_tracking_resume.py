@@ -19,7 +19,7 @@ from tests.tracked import flat, inspect, job, logged, mirrored, write_study
 from tests.wandb_server import Server, wandb_server
 from train.history import read_history
 
-EPOCHS = 8
+EPOCHS = 12
 TRAINER = made.trainer(made.MODELS["VAE"], num_epochs=EPOCHS, per_device_train_batch_size=4)
 # `python -m train` as often as it is asked for, a process each; they share one import of torch.
 TRAINING = """
