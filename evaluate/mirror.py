@@ -13,12 +13,14 @@ from study.tracking import Cell, Job, Tracker, identifier, run_job
 COLUMNS = ("split", "of", "metric", "mean", "sd", "better", "unit")
 
 
-def mirror_evaluation(directory: RunDirectory, split: str, entry: dict[str, Any]) -> None:
-    """Log a split's entry of `metrics.json` and the pictures beside it."""
+def mirror_evaluation(directory: RunDirectory) -> None:
+    """Log all of `metrics.json`, whichever split was measured last, and the pictures beside it:
+    it takes the place of what was logged of this evaluation before."""
     with Tracker(run_job(directory, "evaluate")) as tracker:
-        rows = metric_rows(split, entry)
-        tracker.log_values({"/".join((row[0], row[1], row[2])): row[3] for row in rows})
-        tracker.log_table(f"metrics/{split}", COLUMNS, rows)
+        for split, entry in directory.measured_splits().items():
+            rows = metric_rows(split, entry)
+            tracker.log_values({"/".join((row[0], row[1], row[2])): row[3] for row in rows})
+            tracker.log_table(f"metrics/{split}", COLUMNS, rows)
         tracker.log_images(_pictures(directory.path))
 
 
@@ -40,7 +42,8 @@ def mirror_tables(study: Study, record: dict[str, Any], results: Path, runs: Pat
     The same numbers are the same run in wandb, other numbers another one.
     """
     about = {key: record[key] for key in ("study", "title", "source", "budget", "cost", "split")}
-    content = identifier("tables", to_json(record["rows"]))
+    # With the study's name in it `slurm.sync` knows it among others.
+    content = f"{study.name}-{identifier('tables', to_json(record['rows']))}"
     name = f"{study.name}/tables"
     job = Job(study.tracking, "tables", runs / study.name, content, name, study.name, about)
     with Tracker(job) as tracker:

@@ -86,8 +86,8 @@ def evaluate_run(
         _write(directory, split, entry, done)
         work.partial.discard()
         directory.failure.unlink(missing_ok=True)
+        mirror_evaluation(directory)
     check_measured(list(required), entry)
-    mirror_evaluation(directory, split, entry)
     return entry
 
 

@@ -65,8 +65,9 @@ class Job:
         evaluation = None if self.stage == "train" else how.evaluation_project
         project = evaluation or how.project or os.environ.get("WANDB_PROJECT") or self.project
         return {
+            # No `resume`: what is logged under an id is all of it, from the beginning, and takes
+            # the place of what a server has. A resumed run would be put after that once more.
             "id": self.id,
-            "resume": "allow",
             "project": project,
             "entity": how.entity,
             "group": how.group,
@@ -140,11 +141,12 @@ class Tracker:
 
     def log_epoch(self, line: dict[str, Any]) -> None:
         """One line of `history.jsonl`: `train` and `eval` terms as `train/<term>`, `eval/<term>`,
-        the rest by its own name, all against `epoch`."""
+        the rest by its own name, all against `epoch`. In order: a run that goes on from a
+        checkpoint logs the lines before it first, so that its newest folder is the whole run."""
         flat: dict[str, Any] = {}
         for key, value in line.items():
             flat |= {f"{key}/{k}": v for k, v in value.items()} if key in SPLITS else {key: value}
-        self.log_values(flat)
+        self._send("log", values=flat, step=line["epoch"])
 
     def log_values(self, values: dict[str, Any]) -> None:
         """Numbers by name; the last of each name stands in the run's summary."""

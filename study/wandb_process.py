@@ -71,9 +71,9 @@ class Mirror:
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
 
-    def log(self, values: dict[str, Any]) -> None:
-        """Numbers by name."""
-        self.run.log(values)
+    def log(self, values: dict[str, Any], step: int | None = None) -> None:
+        """Numbers by name; an epoch is a step, so that nothing can make two of one."""
+        self.run.log(values, step=step, commit=True)
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         """A table; None is an empty cell."""
@@ -156,6 +156,8 @@ def main() -> None:
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     os.environ.update({key: QUIET[key] for key in QUIET.keys() - os.environ.keys()})
+    # `Job.settings` says why no run is resumed.
+    os.environ.pop("WANDB_RESUME", None)
     # wandb copies pictures and tables there first.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = os.environ["TMPDIR"] = folder

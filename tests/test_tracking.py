@@ -20,8 +20,16 @@ from study.provenance import ROOT
 from study.runs import load_run
 from study.schema import Tracking
 from study.tracking import Tracker, mode_of
-from tests import made
-from tests.tracked import GONE_WRONG, OFFLINE, inspect, job, logged, mirrored, of
+from tests.tracked import (
+    GONE_WRONG,
+    OFFLINE,
+    inspect,
+    job,
+    logged,
+    mirrored,
+    of,
+    write_study,
+)
 from tests.training import train, weights
 from train.history import read_history
 from train.run import train_run
@@ -93,9 +101,12 @@ def test_evaluation_is_a_run_beside_it(tracked: Path, data: Path) -> None:
     pictures = {path.read_bytes() for path in run.glob("files/media/images/*.png")}
     names = ("reconstructions.png", "generations.png", "neighbours.png")
     assert pictures == {(tracked / name).read_bytes() for name in names}
-    # Again: the same run in wandb, and another one than that of training.
-    evaluate_run(tracked, data)
+    # Another split: the same run in wandb, all of it, and another one than that of training.
+    evaluate_run(tracked, data, "train")
     first, again = logged(tracked)[1:]
+    both = {key.split("/")[0] for item in mirrored(inspect(again)) for key in item} - {"metrics"}
+    assert {"eval", "train"} <= both
+    assert len(list(again.glob("files/media/table/metrics/*.json"))) == 2
     assert first.name.split("-")[-1] == again.name.split("-")[-1]
     assert logged(tracked)[0].name.split("-")[-1] != again.name.split("-")[-1]
 
@@ -169,20 +180,6 @@ def test_wandb_mode_overrules_the_config(config, environment, mode, monkeypatch,
     assert mode_of(Tracking(mode=config)) == mode
     said = capsys.readouterr().err
     assert ("WANDB_MODE=offlien is not one of online" in said) == (environment == "offlien")
-
-
-def write_study(folder: Path, **changes: object) -> Path:
-    made.run_file(folder, "AE", "ae", tracking={"project": "of-the-file", "entity": "us"})
-    made.run_file(folder, "VAE", "vae")
-    sections = {
-        "data": {"dataset": "shapes", "name": "tiny"},
-        "seeds": [0],
-        "budgets": {"small": {"cost": "Less."}},
-    }
-    study = made.study_config({"ae": "ae.json", "vae": "vae.json"}, **sections | changes)
-    path = folder / "made.json"
-    path.write_text(json.dumps(study))
-    return path
 
 
 def test_set_goes_over_study_goes_over_run_file(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def train_run(run: Run, dataset: Dataset, out: Path, overwrite: bool = False) ->
             say(f"{directory.path}: no checkpoint can be used; it starts from the beginning")
         job = run_job(directory, "train", state and state["wandb_id"])
         with Tracker(job) as tracker:
+            # The mirror starts anew; what was logged after the checkpoint comes again.
+            for line in state["lines"] if state else []:
+                tracker.log_epoch(line)
             kept = {"wandb_id": job.id}
             session = Session(run, directory, checkpoints, state, tracker.log_epoch, kept)
             del state  # the session drops it when it is taken over
