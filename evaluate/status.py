@@ -26,10 +26,12 @@ def prepared(name: str, arguments: Any) -> Dataset | None:
 def state(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> dict[str, str]:
     """How far one cell is, in a word a stage; `dataset` is None where it is not prepared."""
     directory = study.run_directory(arguments.runs, cell)
-    states = {"run": cell.title, "train": "–", "evaluate": "–"}
+    begun = directory.record.is_file()
+    epochs = f"{directory.epochs()}/{cell.run.trainer.num_epochs}" if begun else "–"
+    states = {"run": cell.title, "epochs": epochs, "train": "–", "evaluate": "–"}
     if directory.trained:
         states["train"] = "done"
-    elif directory.record.is_file():
+    elif begun:
         states["train"] = "stopped"
     known = directory.trained and dataset is not None
     if known and up_to_date(directory, study.split, dataset, arguments.weights):
@@ -48,7 +50,15 @@ def stages(study: Study, arguments: Any, dataset: Dataset | None) -> list[dict[s
     """How far every run is, in the study's order, and last the reference rows."""
     rows = [state(study, cell, arguments, dataset) for cell in study.cells]
     measured = dataset and references_measured(study, dataset, arguments.runs, arguments.weights)
-    return [*rows, {"run": "reference rows", "train": "–", "evaluate": "done" if measured else "–"}]
+    return [
+        *rows,
+        {
+            "run": "reference rows",
+            "epochs": "–",
+            "train": "–",
+            "evaluate": "done" if measured else "–",
+        },
+    ]
 
 
 def whole_study(

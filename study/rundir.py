@@ -184,6 +184,13 @@ class RunDirectory(Measured):
         if old != new:
             write_json(self.record, record | {"config": new})
 
+    def epochs(self) -> int:
+        """How many epochs of training are in `history.jsonl`."""
+        if not self.history.is_file():
+            return 0
+        with open(self.history, "rb") as lines:
+            return sum(line.endswith(b"\n") for line in lines)
+
     def note_failure(self, stage: str, error: Exception) -> None:
         """Write `failure.json`: the stage, one line, and the traceback for whoever mends it.
 

@@ -212,8 +212,8 @@ def test_the_queue_beside_the_runs(queue, work, capsys) -> None:
     assert row["left"].startswith(("8:00:00", "7:5")) and row["why"] == "" and node
     assert rows["vae/seed-1"]["job"] == f"{array}_2" and rows["vae/seed-0"]["job"] == f"{array}_3"
     assert rows["vae/seed-0"] | {"run": "", "job": ""} == {
-        **{"run": "", "train": "–", "evaluate": "–", "job": "", "state": "queued", "left": ""},
-        "why": "JobArrayTaskLimit",
+        **{"run": "", "epochs": "–", "train": "–", "evaluate": "–", "job": "", "state": "queued"},
+        **{"left": "", "why": "JobArrayTaskLimit"},
     }
     assert f"shapes: done (job {data} held, JobHeldUser)" in text
     assert f"made: – (job {tables} queued, Dependency)" in text
