@@ -201,9 +201,11 @@ def _said(study: Study, one: Command, job: str, what: Submission) -> str:
 
 def _nothing(study: Study, what: Submission) -> str:
     jobs = ", ".join(job for ids in what.alive.values() for job in ids)
-    at_work = f", {what.busy} are queued or running" if what.busy else ""
-    where = f" (jobs {jobs})" if jobs else ""
-    return f"{study.name}: nothing to submit: {what.done} runs are done{at_work}{where}"
+    where = f" (jobs {jobs}; --status follows them)" if jobs else ""
+    return (
+        f"{study.name}: nothing to submit: of the runs asked for {what.done} are done, {what.busy} "
+        f"queued or running{where}"
+    )
 
 
 def _record(study: Study, folder: Path, one: Command, job: str, words: list[str]) -> None:
