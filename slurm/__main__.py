@@ -1,5 +1,6 @@
 """`python -m slurm STUDY.json --cluster SITE.json`: a study on a SLURM cluster."""
 
+import os
 from typing import Any
 
 from slurm.options import parser
@@ -11,18 +12,22 @@ def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch and pythae take seconds to import.
     from reproduce import check_study
+    from slurm.logs import last_variables
     from study.expansion import load_study
     from study.overrides import parse_overrides
 
     study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
     name = check_study(study)
+    site = load_site(arguments)
+    # What is measured, and where weights and wandb's files are looked for, must be here what it is
+    # in the jobs.
+    os.environ.update(site.variables if site else last_variables(study, arguments.runs))
     if arguments.status:
         return show_status(study, arguments, name)
     if arguments.cancel:
         return cancel(study, arguments)
     if arguments.sync:
         return upload(study, arguments)
-    site = load_site(arguments)
     if arguments.estimate:
         return show_estimate(study, arguments, site)
     if site is None:

@@ -75,9 +75,14 @@ def element_titles(study: Study, runs: Path, job: str) -> dict[int, str]:
     return {int(index): title for index, title in elements.items()}
 
 
-def newest_log(study: Study, runs: Path, title: str) -> Path | None:
-    """The log that was last written for a run; None where there is none."""
-    return newest_logs(study, runs).get(title)
+def last_variables(study: Study, runs: Path) -> dict[str, str]:
+    """What the cluster file set in the environment of the jobs that were submitted last."""
+    records = [file for file in job_folder(study, runs).glob("*.json") if file.stem.isdecimal()]
+    if not records:
+        return {}
+    record = read_json_object(max(records, key=lambda file: int(file.stem)))
+    found = record.get("environment", {})
+    return {name: value for name, value in found.items() if not name.startswith("VAE_STUDY_")}
 
 
 def newest_logs(study: Study, runs: Path) -> dict[str, Path]:

@@ -213,3 +213,25 @@ def test_a_job_that_cannot_be_is_one_line(index, config, said, tmp_path: Path) -
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and said in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_commands_here_have_the_variables_of_the_jobs(study: Study, tmp_path: Path) -> None:
+    """A metric whose weights lie where only the jobs looked would be missing for ever."""
+    from slurm.logs import last_variables
+
+    runs = tmp_path / "runs"
+    assert last_variables(study, runs) == {}
+    for job, home in (("9", "/old"), ("10", "/shared/torch")):
+        variables = {"TORCH_HOME": home, "VAE_STUDY_VENV": ".venv"}
+        write_json(runs / "shapes" / "slurm" / f"{job}.json", {"environment": variables})
+    assert last_variables(study, runs) == {"TORCH_HOME": "/shared/torch"}
+    # With a cluster file, by the command itself: it says which file was not found where.
+    where = cluster(tmp_path, variables={"TORCH_HOME": str(tmp_path / "torch")})
+    words = ["configs/studies/celeba64.json", f"--data={tmp_path}", "--require=lpips", "--dry-run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "slurm", *words, f"--cluster={where}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and f"put it into {tmp_path / 'torch' / 'hub'}" in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reproduce import parser
-from slurm.logs import element_titles, ending, newest_log
+from slurm.logs import element_titles, ending, newest_logs
 from slurm.names import job_folder, job_name, log_pattern
 from slurm.queue import jobs_of
 from slurm.reasons import is_held, meaning, short
@@ -139,15 +139,15 @@ def test_an_index_means_what_it_did_when_it_was_submitted(work) -> None:
 
 def test_newest_log_of_a_run(work) -> None:
     study, runs = work[0], work[1].runs
-    assert newest_log(study, runs, "vae/seed-1") is None
+    assert newest_logs(study, runs).get("vae/seed-1") is None
     record(work, "8", {"0": "vae/seed-1"})
     newer, older = leave(work, "run-8_0.log", "a"), leave(work, "run-7_3.log", "b", age=60)
     for name in ("run-7_99.log", "tables-9.log", "run-x_1.log", "run-7.log"):
         leave(work, name, "another's")
-    assert newest_log(study, runs, "vae/seed-1") == newer
-    assert newest_log(study, runs, "ae/seed-0") is None
+    assert newest_logs(study, runs).get("vae/seed-1") == newer
+    assert newest_logs(study, runs).get("ae/seed-0") is None
     os.utime(older, (newer.stat().st_mtime + 1,) * 2)
-    assert newest_log(study, runs, "vae/seed-1") == older
+    assert newest_logs(study, runs).get("vae/seed-1") == older
 
 
 def test_reasons_in_words() -> None:
