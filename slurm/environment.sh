@@ -48,9 +48,10 @@ else
 fi
 set -eu
 
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$python does not run, or is older than Python 3.11; 'make setup' makes .venv (key \
-environment of the cluster file)"
+"$python" -c 'import importlib.util as of, sys
+sys.exit(sys.version_info < (3, 11) or of.find_spec("pythae") is None)' ||
+    fail "$python does not run, is older than Python 3.11, or has not the packages of \
+requirements.lock; 'make setup' makes .venv (key environment of the cluster file)"
 
 # As many threads as the job has cores: a requeued job must count as it did before.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}

@@ -7,6 +7,7 @@ folder of its runs, so that `--status` and `--cancel` find this study's jobs and
 import hashlib
 from pathlib import Path
 
+from study.errors import StudyError
 from study.expansion import Study
 
 STAGES = ("data", "run", "tables")
@@ -30,6 +31,15 @@ def log_pattern(study: Study, runs: Path, stage: str) -> str:
     # A % of the folder's own is no pattern.
     folder = str(job_folder(study, runs).absolute()).replace("%", "%%")
     return f"{folder}/{stage}-{'%A_%a' if stage == 'run' else '%j'}.log"
+
+
+def check_log_folder(study: Study, runs: Path) -> None:
+    """StudyError where SLURM would take the folder of the logs for another one."""
+    if "\\" in str(folder := job_folder(study, runs).absolute()):
+        raise StudyError(
+            f"{folder}: SLURM writes no log below a folder with a backslash in its name; --runs "
+            f"names another"
+        )
 
 
 def log_file(study: Study, runs: Path, stage: str, job: str) -> Path:

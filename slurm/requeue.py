@@ -7,8 +7,9 @@ from slurm.commands import ask
 from study.errors import Stopped, StudyError, one_line
 from study.progress import say
 
-# SLURM's words for a job that it has ended itself, by scancel say, and whose end we merely see.
-_ENDED = ("COMPLETING", "CANCELLED", "PREEMPTED", "REQUEUED", "NODE_FAIL")
+# SLURM's words for a job that it has ended itself, by scancel say, and whose end we merely see;
+# PENDING is one that it has put back into the queue, because its node failed, say.
+_ENDED = ("COMPLETING", "CANCELLED", "PREEMPTED", "REQUEUED", "NODE_FAIL", "PENDING")
 SAME = "the same submission goes on from here"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluate.status import prepared, state
 from slurm.commands import Silent, ask
-from slurm.names import job_folder
+from slurm.names import check_log_folder, job_folder
 from slurm.plan import Command, command, digest, variables
 from slurm.queue import Job, jobs_of
 from slurm.raw import check_raw
@@ -127,9 +127,11 @@ def _ids(queue: Sequence[Job], stage: str) -> list[str]:
 
 def check(study: Study, arguments: Any, name: str) -> None:
     """StudyError for what can be known to go wrong before anything is submitted: raw data that are
-    needed and not named, a metric of `--require`, run directories that hold other runs."""
+    needed and not named, a metric of `--require`, run directories that hold other runs, a folder
+    that takes no logs."""
     from reproduce import check_measurable, refuse_other_runs
 
+    check_log_folder(study, arguments.runs)
     dataset = prepared(name, arguments)
     check_measurable(study, arguments, dataset)
     if dataset is None:
