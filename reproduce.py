@@ -74,6 +74,15 @@ def check_study(study: Any) -> str:
     return dataset_name(study)
 
 
+def load(arguments: Any) -> tuple[Any, str]:
+    """The study that is named, checked, and the name of its data set."""
+    from study.expansion import load_study
+    from study.overrides import parse_overrides
+
+    study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
+    return study, check_study(study)
+
+
 def prepare_data(study: Any, arguments: Any) -> None:
     """The data set of the study, unless it is there."""
     from data_prep.prepare import prepare
@@ -198,11 +207,8 @@ def main() -> int:
     from evaluate.claims.check import read_verdicts
     from evaluate.status import print_plan, print_status
     from study.datasets import open_dataset
-    from study.expansion import load_study
-    from study.overrides import parse_overrides
 
-    study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
-    name = check_study(study)
+    study, name = load(arguments)
     if arguments.dry_run or arguments.status:
         (print_plan if arguments.dry_run else print_status)(study, arguments, name)
         return 0

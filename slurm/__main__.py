@@ -11,13 +11,11 @@ from study.stopping import stoppable
 def main() -> int:
     arguments = parser().parse_args()
     # After parsing, because torch and pythae take seconds to import.
-    from reproduce import check_study
+    from reproduce import load
     from slurm.logs import last_variables
-    from study.expansion import load_study
-    from study.overrides import parse_overrides
 
-    study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
-    name = check_study(study)
+    refuse_idle(arguments)
+    study, name = load(arguments)
     site = load_site(arguments)
     # What is measured, and where weights and wandb's files are looked for, must be here what it is
     # in the jobs.
@@ -41,6 +39,16 @@ def main() -> int:
     for line in submit(study, arguments, site, name):
         print(line)
     return 0
+
+
+def refuse_idle(arguments: Any) -> None:
+    """StudyError for an option that would do nothing, or less than it says: a --cancel that is to
+    be of some runs only, above all."""
+    whole = next((word for word in ("status", "cancel", "sync") if getattr(arguments, word)), None)
+    for option in ("only", "gpu", "max_parallel"):
+        if whole and getattr(arguments, option) is not None:
+            name = option.replace("_", "-")
+            raise StudyError(f"--{name}: --{whole} is of the whole study; leave --{name} out")
 
 
 def load_site(arguments: Any) -> Any:

@@ -13,6 +13,13 @@ PATIENCE = 60
 _NO_ANSWER = ("Unable to contact", "Connection refused", "configuration source")
 
 
+# Which SLURM is meant, and what a person asks of it for all jobs that a cluster file is silent on.
+_KEPT = {
+    *("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"),
+    *(f"SBATCH_{what}" for what in ("ACCOUNT", "PARTITION", "QOS", "CONSTRAINT", "RESERVATION")),
+}
+
+
 class Silent(StudyError):
     """SLURM is not there or does not answer."""
 
@@ -27,7 +34,7 @@ def ask(
     `environment`: further variables. Silent where there is no such command or no answer, RunFailed,
     with what it said, where it refuses.
     """
-    known = {k: v for k, v in os.environ.items() if not inherited_from_a_job(k)}
+    known = {k: v for k, v in os.environ.items() if not speaks_to_slurm(k)}
     try:
         done = subprocess.run(
             words,
@@ -38,6 +45,8 @@ def ask(
             text=True,
             errors="replace",
             timeout=PATIENCE,
+            # A Ctrl-C is for this process to handle: it must not end an sbatch half way.
+            start_new_session=True,
         )
     except FileNotFoundError:
         raise Silent(
@@ -57,7 +66,10 @@ def ask(
     return done.stdout
 
 
-def inherited_from_a_job(name: str) -> bool:
-    """Whether a variable is of the job that this is typed in, which would be taken for the new
-    job's own (SLURM_MEM_PER_CPU beside --mem, say)."""
-    return name.startswith("SLURM_") and name != "SLURM_CONF"
+def speaks_to_slurm(name: str) -> bool:
+    """Whether a variable of the shell would have a word in what SLURM's commands do.
+
+    Those of the job that this is typed in would be taken for the new job's own (SLURM_MEM_PER_CPU
+    beside --mem, say), and with SQUEUE_STATES a study's jobs would not be seen.
+    """
+    return name.startswith(("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_")) and name not in _KEPT

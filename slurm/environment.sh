@@ -38,7 +38,8 @@ the module that brings it (key modules of the cluster file)"
     eval "$(conda shell.bash hook)"
     conda activate "$VAE_STUDY_CONDA" || fail "'conda activate $VAE_STUDY_CONDA' failed; 'conda env \
 create -f environment.yml' makes the environment vae-study (key environment.conda)"
-    python=python
+    # Not the first on PATH: where it was active already, a module's own Python may stand before it.
+    python=$CONDA_PREFIX/bin/python
 elif [[ -n $VAE_STUDY_VENV ]]; then
     python=$VAE_STUDY_VENV/bin/python
 elif [[ -x .venv/bin/python ]]; then

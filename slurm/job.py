@@ -12,7 +12,7 @@ from typing import Any
 
 from slurm.requeue import own_job, requeue, restarts
 from study.cli import Parser, add_measuring, add_study, seed
-from study.errors import RunFailed, Stopped, StudyError, run_command
+from study.errors import RunFailed, Stopped, StudyError, one_line, run_command
 from study.stopping import stoppable
 
 # How often a job goes back into the queue where no cluster file has a word on it.
@@ -57,35 +57,25 @@ def main() -> int:
         print(f"job {job} on {platform.node()}{again}", file=sys.stderr, flush=True)
     try:
         WORK[word](arguments)
-    except Stopped as stopped:
+    except Stopped:
         # Preparing data begins anew each time: it would only run into its time limit again.
         if word != "data":
-            requeue(stopped, arguments.max_requeues)
+            requeue(arguments.max_requeues)
         raise
     return 0
 
 
 def _is_study(words: list[str]) -> bool:
-    """Whether the file that is named first, as in all that is submitted, is a study's."""
+    """Whether the config that is named among them is a study's."""
     from study.jsonfile import read_json_object
 
-    file = Path(words[0]) if words else Path()
-    return file.is_file() and "runs" in read_json_object(file)
-
-
-def load(arguments: Any) -> tuple[Any, str]:
-    """The study, and the name of its data set."""
-    from reproduce import dataset_name
-    from study.expansion import load_study
-    from study.overrides import parse_overrides
-
-    study = load_study(arguments.study, arguments.budget, parse_overrides(arguments.set))
-    return study, dataset_name(study)
+    files = [Path(word) for word in words if word.endswith(".json") and Path(word).is_file()]
+    return any("runs" in read_json_object(file) for file in files)
 
 
 def do_data(arguments: Any) -> None:
     """Prepare the study's data set, unless it is there."""
-    from reproduce import prepare_data
+    from reproduce import load, prepare_data
     from slurm.raw import check_raw
     from study.datasets import MANIFEST
 
@@ -100,7 +90,7 @@ def do_run(arguments: Any) -> None:
     if not hasattr(arguments, "study"):
         do_single_run(arguments)
         return
-    from reproduce import check_measurable, run_cells
+    from reproduce import check_measurable, load, run_cells
     from study.datasets import open_dataset
 
     study, name = load(arguments)
@@ -153,7 +143,7 @@ def do_single_run(arguments: Any) -> None:
 
 def do_tables(arguments: Any) -> None:
     """Reference rows, tables, verdicts; RunFailed naming the runs that are missing."""
-    from reproduce import evaluate_references, make_tables
+    from reproduce import evaluate_references, load, make_tables
     from study.datasets import open_dataset
 
     study, name = load(arguments)
@@ -162,7 +152,10 @@ def do_tables(arguments: Any) -> None:
     wrong = []
     if len(lacking) < len(study.cells):
         wrong += evaluate_references(study, arguments)
-        make_tables(study, arguments)
+        try:
+            make_tables(study, arguments)
+        except RunFailed as error:
+            wrong.append(one_line(error))
     if lacking:
         wrong.append(f"missing: {'; '.join(lacking)}")
     if wrong:

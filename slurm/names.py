@@ -40,8 +40,3 @@ def check_log_folder(study: Study, runs: Path) -> None:
             f"{folder}: SLURM writes no log below a folder with a backslash in its name; --runs "
             f"names another"
         )
-
-
-def log_file(study: Study, runs: Path, stage: str, job: str) -> Path:
-    """The log of the job `1234` or of the array element `1234_7`."""
-    return job_folder(study, runs) / f"{stage}-{job}.log"

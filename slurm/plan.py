@@ -81,7 +81,7 @@ def command(
         "--parsable",
         f"--job-name={job_name(study, arguments.runs, stage)}",
         f"--output={log_pattern(study, arguments.runs, stage)}",
-        "--export=ALL",
+        *("--export=ALL", "--requeue", "--open-mode=append"),
         *asked_for(site.resources(stage), arguments.gpu if stage == "run" else None),
     ]
     if stage != "data":
@@ -125,12 +125,13 @@ def variables(site: ClusterConfig) -> dict[str, str]:
 
 
 def study_words(arguments: Any) -> list[str]:
-    """The study and its options as `study.cli.add_study` reads them, from the root."""
+    """The study and its options as `study.cli.add_study` reads them, from the root; what is the
+    default anyway is left out."""
     words = [_from_root(arguments.study)]
     if arguments.budget:
         words.append(f"--budget={arguments.budget}")
     for name in ("raw", "data", "runs", "results", "weights"):
-        if (path := getattr(arguments, name)) is not None:
+        if (path := getattr(arguments, name)) is not None and path != Path(name):
             words.append(f"--{name}={_from_root(path)}")
     words += [f"--set={text}" for text in arguments.set]
     if arguments.require:

@@ -46,7 +46,7 @@ def jobs_of(study: Study, runs: Path) -> list[Job]:
     """The study's jobs of this user that are not over. Silent where squeue does not answer."""
     names = {job_name(study, runs, stage): stage for stage in STAGES}
     listed = _list(names, f"--format={_FORMAT}")
-    return [_job(line, names) for line in listed.splitlines() if line.strip()]
+    return [_job(line, names) for line in listed.splitlines() if "|" in line]
 
 
 def restarts_of(study: Study, runs: Path) -> dict[str, int]:

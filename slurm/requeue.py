@@ -1,10 +1,10 @@
 """A job that was stopped goes back into the queue by itself."""
 
 import os
-import signal
+import re
 
 from slurm.commands import ask
-from study.errors import Stopped, StudyError, one_line
+from study.errors import StudyError, one_line
 from study.progress import say
 
 # SLURM's words for a job that it has ended itself, by scancel say, and whose end we merely see;
@@ -29,38 +29,39 @@ def restarts() -> int:
     return int(count) if count.isdecimal() else 0
 
 
-def requeue(stopped: Stopped, limit: int) -> bool:
-    """Put this job, `stopped` by a signal, back into the queue; whether that was done.
+def requeue(limit: int) -> None:
+    """Put this job, which a signal has stopped, back into the queue; nothing outside of SLURM.
 
-    Not where somebody cancelled it, nor for the `limit`-th time. A line says which, and why. What
-    goes wrong here must not cost the exit status: the checkpoint is written.
+    Not where somebody cancelled it, nor after its `limit`-th restart. A line says which, and why.
+    What goes wrong here must not cost the exit status: the checkpoint is written.
     """
     job = own_job()
     if job is None:
-        return False
+        return
     try:
-        if stopped.number == signal.SIGTERM and _ended_by_slurm(job):
+        if _given_up(job):
             say(f"job {job}: ended by SLURM, so it does not requeue itself; {SAME}")
-            return False
+            return
         if restarts() >= limit:
             say(f"job {job}: not requeued, restart {restarts()} was the last it may have; {SAME}")
-            return False
+            return
         ask(["scontrol", "requeue", job])
     except StudyError as error:
         say(f"job {job}: not requeued ({one_line(error)}); {SAME}")
-        return False
+        return
     say(f"job {job}: back in the queue for restart {restarts() + 1} of at most {limit}")
-    return True
 
 
-def _ended_by_slurm(job: str) -> bool:
-    """Whether SIGTERM is the beginning of an end that SLURM has decided on.
+def _given_up(job: str) -> bool:
+    """Whether SLURM has ended this job for good, or puts it back into the queue itself.
 
-    Somebody's scancel must hold; and what SLURM requeues, it requeues. A pre-emption that leaves
-    time ("grace") leaves the job running, and so does nothing for it; nor does a time limit whose
-    warning came to nothing.
+    Asked whatever the signal was: a scancel may come while the checkpoint of a warning is written,
+    and `scontrol requeue` would undo it. A job that ran into its time limit, or was pre-empted
+    where that means an end (PreemptMode=CANCEL), looks the same but for what is asked here.
     """
-    state, _, reason = ask(["squeue", "--noheader", f"--jobs={job}", "--format=%T|%r"]).partition(
-        "|"
-    )
-    return state.strip() in _ENDED and reason.strip() != "TimeLimit"
+    told = ask(["scontrol", "show", "job", "--oneliner", job])
+    found = dict(re.findall(r"(?<!\S)(JobState|Reason|PreemptTime)=(\S+)", told))
+    if found.get("JobState") not in _ENDED:
+        return False
+    preempted = found.get("PreemptTime", "None") not in ("None", "N/A", "Unknown")
+    return not preempted and found.get("Reason") != "TimeLimit"

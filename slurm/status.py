@@ -13,6 +13,7 @@ import pandas as pd
 
 from evaluate.status import prepared, stages, whole_study
 from slurm.logs import Ending, ending, job_of, newest_logs
+from slurm.plan import study_words
 from slurm.queue import Job, Queue, cancel, jobs_of, read_queue
 from slurm.reasons import is_held, meaning, short
 from study.expansion import Study
@@ -236,16 +237,8 @@ def _print_summary(kinds: list[str], tabled: bool, queue: Queue, arguments: Any)
 
 def _submission(arguments: Any) -> str:
     """The command that submits what is left, as typed."""
-    words = ["python", "-m", "slurm", str(arguments.study), "--cluster"]
-    words.append(str(getattr(arguments, "cluster", None) or "configs/clusters/SITE.json"))
-    if arguments.budget:
-        words += ["--budget", arguments.budget]
-    for name in ("raw", "data", "runs", "results", "weights"):
-        path = getattr(arguments, name)
-        if path is not None and path != Path(name):
-            words += [f"--{name}", str(path)]
-    for text in arguments.set:
-        words += ["--set", text]
+    site = getattr(arguments, "cluster", None) or "configs/clusters/SITE.json"
+    words = ["python", "-m", "slurm", *study_words(arguments), "--cluster", str(site)]
     return shlex.join(words)
 
 

@@ -1,20 +1,23 @@
 """Submitting a study: its data, one array of its runs, its tables."""
 
 import fnmatch
+import re
 import shlex
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluate.status import prepared, state
+from evaluate.status import prepared, stages, whole_study
 from slurm.commands import Silent, ask
+from slurm.logs import element_titles
 from slurm.names import check_log_folder, job_folder
 from slurm.plan import Command, command, digest, variables
 from slurm.queue import Job, jobs_of
 from slurm.raw import check_raw
 from study.clusters import ClusterConfig
-from study.datasets import Dataset
 from study.errors import RunFailed, StudyError, one_line
 from study.expansion import Cell, Study
 from study.files import write_json
@@ -34,8 +37,9 @@ class Submission:
     data: Command | None
     run: Command | None
     tables: Command | None
-    # Jobs of an earlier submission, by stage.
+    # Jobs of an earlier submission, by stage; elements of it that are just ending.
     alive: dict[str, list[str]]
+    ending: list[str]
     done: int
     busy: int
 
@@ -49,7 +53,7 @@ class Submission:
             return self.alive.get(of, []) + ([new[of]] if of in new else [])
 
         if stage == "run":
-            return {"afterok": every("data")}
+            return {"afterok": every("data"), "afterany": self.ending}
         if stage == "tables":
             # One that writes them already is waited for, not overtaken. Runs wait for the data.
             return {"afterany": (every("run") or every("data")) + self.alive.get("tables", [])}
@@ -80,45 +84,51 @@ def _names(word: str, cell: Cell) -> bool:
 def plan(
     study: Study, arguments: Any, site: ClusterConfig, name: str, queue: Sequence[Job]
 ) -> Submission:
-    """What of the study is to be submitted; `name` is its data set's, `queue` its jobs."""
-    from slurm.logs import element_titles
+    """What of the study is to be submitted; `name` is its data set's, `queue` its jobs.
 
-    only = arguments.only
+    StudyError where a job would have to download its data.
+    """
+    only = arguments.only or []
     dataset = prepared(name, arguments)
+    rows = stages(study, arguments, dataset)
     alive = {stage: _ids(queue, stage) for stage in ("data", "run", "tables")}
-    at_work = {
-        element_titles(study, arguments.runs, job.array).get(job.index)
-        for job in queue
-        if job.stage == "run"
-    }
-    cells = chosen(study, only)
-    done = [cell for cell in cells if _is_done(study, cell, arguments, dataset)]
-    busy = [cell for cell in cells if cell.title in at_work and cell not in done]
-    left = [
-        index
-        for index, cell in enumerate(study.cells)
-        if cell in cells and cell not in done and cell not in busy
+    runs = [job for job in queue if job.stage == "run"]
+    # One that is ending has left its run done, or leaves it to be done.
+    ending = [job for job in runs if job.state == "COMPLETING"]
+    at_work = {_title(study, arguments, job) for job in runs if job not in ending}
+    cells = chosen(study, arguments.only)
+    done = [
+        cell
+        for cell, row in zip(study.cells, rows, strict=False)
+        if cell in cells and row["evaluate"] == "done"
     ]
+    left = [cell for cell in cells if cell not in done and cell.title not in at_work]
 
     def call(stage: str, indices: Sequence[int] = ()) -> Command:
         return command(study, arguments, site, stage, indices)
 
-    wants_data = left or (only is not None and "data" in only)
-    wants_tables = only is None or "tables" in only or left
+    data = dataset is None and not alive["data"] and (left or "data" in only)
+    if data:
+        check_raw(study, arguments)
+    made = whole_study(study, arguments, name, dataset, rows)["tables"].endswith("done")
     # Tables that wait for all that is at work need no second job.
-    nothing_new = not left and alive["tables"]
+    idle = not left and (alive["tables"] or made)
+    tables = "tables" in only or left or (arguments.only is None and not idle)
     return Submission(
-        data=call("data") if dataset is None and not alive["data"] and wants_data else None,
-        run=call("run", left) if left else None,
-        tables=call("tables") if wants_tables and not nothing_new else None,
+        data=call("data") if data else None,
+        run=call("run", [study.cells.index(cell) for cell in left]) if left else None,
+        tables=call("tables") if tables else None,
         alive=alive,
+        ending=[job.id for job in ending],
         done=len(done),
-        busy=len(busy),
+        busy=len(cells) - len(done) - len(left),
     )
 
 
-def _is_done(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> bool:
-    return state(study, cell, arguments, dataset)["evaluate"] == "done"
+def _title(study: Study, arguments: Any, job: Job) -> str | None:
+    """The run that an element of an array is of."""
+    index = -1 if job.index is None else job.index
+    return element_titles(study, arguments.runs, job.array).get(index)
 
 
 def _ids(queue: Sequence[Job], stage: str) -> list[str]:
@@ -126,17 +136,14 @@ def _ids(queue: Sequence[Job], stage: str) -> list[str]:
 
 
 def check(study: Study, arguments: Any, name: str) -> None:
-    """StudyError for what can be known to go wrong before anything is submitted: raw data that are
-    needed and not named, a metric of `--require`, run directories that hold other runs, a folder
-    that takes no logs."""
+    """StudyError for what can be known to go wrong before anything is submitted: a metric of
+    `--require`, run directories that hold other runs, a folder that takes no logs."""
     from reproduce import check_measurable, refuse_other_runs
 
     check_log_folder(study, arguments.runs)
     dataset = prepared(name, arguments)
     check_measurable(study, arguments, dataset)
-    if dataset is None:
-        check_raw(study, arguments)
-    else:
+    if dataset is not None:
         refuse_other_runs(study, dataset, arguments.runs)
 
 
@@ -172,8 +179,8 @@ def submit(study: Study, arguments: Any, site: ClusterConfig, name: str) -> list
             return [_nothing(study, what)]
         # sbatch fails a job, without a word, whose log has no folder.
         folder.mkdir(parents=True, exist_ok=True)
-        # A Ctrl-C in between would leave an array whose tables nobody makes.
-        with deferred():
+        # A Ctrl-C or a lost connection in between would leave an array whose tables nobody makes.
+        with deferred(), _hung_up():
             return _submit_all(study, folder, what)
 
 
@@ -183,14 +190,42 @@ def _submit_all(study: Study, folder: Path, what: Submission) -> list[str]:
     for one in what.commands():
         words = one.words(what.after(one.stage, jobs))
         try:
-            job = ask(words, one.environment, cwd=ROOT).strip().split(";")[0]
+            jobs[one.stage] = _sbatch(words, one.environment)
         except StudyError as error:
             so_far = f" (submitted before that: {', '.join(lines)})" if lines else ""
             raise RunFailed(f"the {one.stage} job: {one_line(error)}{so_far}") from None
-        jobs[one.stage] = job
-        _record(study, folder, one, job, words)
-        lines.append(_said(study, one, job, what))
+        _record(study, folder, one, jobs[one.stage], words)
+        lines.append(_said(study, one, jobs[one.stage], what))
     return lines
+
+
+def _sbatch(words: list[str], environment: dict[str, str]) -> str:
+    """The job that sbatch has made."""
+    try:
+        said = ask(words, environment, cwd=ROOT)
+    except Silent as silent:
+        raise RunFailed(f"{silent}; it may have been submitted: --status tells") from None
+    except RunFailed as error:
+        if "array specification" not in str(error):
+            raise
+        raise RunFailed(
+            f"{error}; indices may go up to MaxArraySize - 1: 'scontrol show config' has it"
+        ) from None
+    # A cluster's name may follow.
+    job = re.match(r"\d+", said.strip())
+    if job is None:
+        raise RunFailed(f"sbatch gave no job's number but: {one_line(RuntimeError(said))}")
+    return job[0]
+
+
+@contextmanager
+def _hung_up() -> Iterator[None]:
+    """The end of a terminal does nothing within the block."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _said(study: Study, one: Command, job: str, what: Submission) -> str:

@@ -60,19 +60,28 @@ Variable = _text(
 )
 # Keys of ours, and what only the one that submits can know.
 _TAKEN = (
-    "partition|account|qos|gres|constraint|cpus-per-task|mem|time|array|dependency|job-name|chdir"
-    "|output|error|wrap|parsable|test-only|signal|requeue|no-requeue|open-mode|export|export-file"
-    "|kill-on-invalid-dep"
+    *("partition", "account", "qos", "gres", "constraint", "cpus-per-task", "mem", "time"),
+    *("array", "dependency", "job-name", "chdir", "output", "error", "wrap", "parsable", "wait"),
+    *("test-only", "signal", "requeue", "no-requeue", "open-mode", "export", "export-file"),
+    *("kill-on-invalid-dep", "clusters", "uid", "gid", "help", "usage", "version"),
 )
+
+
+def _beginnings(word: str) -> str:
+    """A pattern of all that getopt takes for `word`: o, ou, out, ..., output."""
+    return word[0] + (f"(?:{_beginnings(word[1:])})?" if word[1:] else "")
+
+
 Option = _text(
-    rf"--(?!(?:{_TAKEN})(?:=|$))[a-z][a-z-]*(?:=[^\s\x00][^\n\r\x00]*)?",
-    "an option such as --mail-type=END, and none that has a key here or that is set by what "
-    "submits (array, dependency, output and the like),",
+    rf"--(?!(?:{'|'.join(map(_beginnings, _TAKEN))})(?:=|$))"
+    r"[a-z][a-z-]*(?:=[^\s\x00][^\n\r\x00]*)?",
+    "an option such as --mail-type=END, in full, and none that has a key here or that is set by "
+    "what submits (array, dependency, output and the like),",
 )
 
 
 class Resources(Section):
-    """What a job asks for. None: what the `.sbatch` file says, or the site's default."""
+    """What a job asks for. None: nothing, so that the site's default holds."""
 
     partition: Word | None = None
     account: Word | None = None
@@ -140,7 +149,7 @@ class ClusterConfig(Section):
     variables: dict[Variable, Value] = Field(default={})
     # How many runs of a study may be at work at once; null: as many as SLURM lets.
     max_parallel: Count | None = None
-    # How often a job that was stopped goes back into the queue by itself.
+    # After so many restarts, SLURM's own included, a stopped job does not requeue itself any more.
     max_requeues: Annotated[int, Field(ge=0)] = 20
     # Seconds before the time limit at which a run is told to write its checkpoint.
     warning: Count = 300

@@ -76,9 +76,11 @@ BAD = {
     "an option as a name": ({"sbatch": {"account": "--nice"}}, "sbatch.account: one word"),
     "an option with a key": (
         {"sbatch": {"options": ["--partition=gpu"]}},
-        "sbatch.options.0: an option such as --mail-type=END, and none that has a key here",
+        "sbatch.options.0: an option such as --mail-type=END, in full, and none that has a key here",
     ),
     "an option of what submits": ({"sbatch": {"options": ["--array=0-3"]}}, "sbatch.options.0: an"),
+    "an option cut short": ({"sbatch": {"options": ["--job-n=x"]}}, "sbatch.options.0: an option"),
+    "an option that waits": ({"sbatch": {"options": ["--wait"]}}, "sbatch.options.0: an option"),
     "two options in one": ({"sbatch": {"options": ["nice"]}}, "sbatch.options.0: an option"),
     "module": ({"modules": [""]}, "modules.0: a module's name"),
     "a command as a module": ({"modules": ["$(touch x)"]}, "modules.0: a module's name"),

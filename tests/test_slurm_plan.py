@@ -53,7 +53,7 @@ def test_a_study_is_its_data_an_array_and_its_tables(study: Study, tmp_path: Pat
     what = plan(study, arguments(tmp_path), site(tmp_path), "shapes", [])
     assert [one.stage for one in what.commands()] == ["data", "run", "tables"]
     assert what.run is not None and what.run.indices == list(range(15))
-    assert what.after("run", {"data": "4"}) == {"afterok": ["4"]}
+    assert what.after("run", {"data": "4"}) == {"afterok": ["4"], "afterany": []}
     assert what.after("tables", {"data": "4", "run": "5"}) == {"afterany": ["5"]}
     words = what.run.words({"afterok": ["4"]})
     assert {"--dependency=afterok:4", "--kill-on-invalid-dep=yes", "--array=0-14"} < set(words)
@@ -73,6 +73,14 @@ def test_what_is_queued_is_left_out_and_its_tables_wait_for_all(study, tmp_path:
     lost = plan(study, options, where, "shapes", everything[:-1])
     assert [one.stage for one in lost.commands()] == ["tables"]
     assert lost.after("tables", {}) == {"afterany": ["7"]}
+
+
+def test_a_run_that_is_ending_is_taken_up_when_it_has_ended(study: Study, tmp_path: Path) -> None:
+    queue = [running(0, state="COMPLETING"), running(1)]
+    what = plan(study, arguments(tmp_path), site(tmp_path), "shapes", queue)
+    assert what.run is not None and what.run.indices == [0, *range(2, 15)] and what.busy == 1
+    words = what.run.words(what.after("run", {"data": "9"}))
+    assert "--dependency=afterok:9,afterany:7_0" in words
 
 
 def test_an_index_is_what_it_was_when_it_was_submitted(study: Study, tmp_path: Path) -> None:
@@ -183,7 +191,9 @@ def test_the_job_reads_what_was_submitted(study: Study, tmp_path: Path) -> None:
     from slurm.job import of_a_study
 
     options = arguments(tmp_path, "--budget=quick", "--require=lpips,fid", "--set=model.beta=2")
+    options.results = Path("results")
     call = command(load_study(SHAPES, "quick"), options, site(tmp_path), "run", [0])
+    assert "--results=results" not in call.script  # the default needs no word
     read = of_a_study("run").parse_args(call.script[1:])
     assert read.study == Path("configs/studies/shapes.json") and read.budget == "quick"
     assert (read.data, read.runs) == (tmp_path / "data", tmp_path / "runs")
