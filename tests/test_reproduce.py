@@ -63,7 +63,7 @@ def test_status_and_dry_run(undisturbed, study: Path, tmp_path: Path) -> None:
     work, _ = undisturbed
     shown = reproduce(study, work, "--status").stdout
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in shown.splitlines()]
-    assert ["vae/seed-1", "done", "done"] in rows
+    assert ["vae/seed-1", "1/1", "done", "done"] in rows
     shown = reproduce(study, tmp_path, "--status").stdout
     assert "ae/seed-0" in shown and "done" not in shown
     shown = reproduce(study, tmp_path, "--dry-run", "--set", "model.latent_dim=9").stdout
