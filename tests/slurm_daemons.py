@@ -22,6 +22,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LONGEST = 60
 
 # cred_expire: a requeued job waits until its credential has expired, 120 s by default.
+# Jobs of the partition urgent send those of main back into the queue.
 # MinJobAge: squeue goes on to list jobs that are over.
 _CONFIG = """
 ClusterName=lab
@@ -50,7 +51,10 @@ MinJobAge=86400
 SlurmdParameters=config_overrides
 GresTypes=gpu
 {nodes}
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=9 PreemptMode=OFF MaxTime=INFINITE State=UP
 """
 # A GPU must be a character device; these two are everywhere.
 _GRES = "Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
@@ -162,7 +166,7 @@ def _start_daemons(config: Path, nodes: int, daemons: Daemons) -> None:
 
     def answers() -> bool:
         # sinfo goes on knocking for 10 s where nobody will ever open.
-        words = ["timeout", "1", "sinfo", "--noheader", "--Node", "--format=%T"]
+        words = ["timeout", "1", "sinfo", "--noheader", "--partition=main", "--Node", "--format=%T"]
         found = subprocess.run(
             words, env=os.environ | {"SLURM_CONF": str(config)}, capture_output=True, text=True
         )
@@ -212,6 +216,15 @@ def _kill_what_is_left() -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.02)
+
+
+def processes() -> dict[int, str]:
+    """Every process's words, by its id."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found[int(file.parent.name)] = file.read_text(errors="replace").replace("\0", " ")
+    return found
 
 
 def descendants(ancestor: int) -> list[int]:

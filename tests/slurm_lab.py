@@ -63,12 +63,12 @@ class Lab:
         # That is what the command waits for; it also reads what is left of the pipe.
         self._keeper.communicate()
 
-    def run(self, *words: str | Path) -> str:
-        """What a SLURM command prints; AssertionError, with what it said, where it refuses."""
+    def run(self, *words: str | Path, **variables: str) -> str:
+        """What a SLURM command, with these variables beside, prints; AssertionError, with what it
+        said, where it refuses."""
         known = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_"))}
-        done = subprocess.run(
-            words, env=known | self.environment, capture_output=True, text=True, check=False
-        )
+        env = known | self.environment | variables
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}: {done.stderr or done.stdout}"
         return done.stdout
 

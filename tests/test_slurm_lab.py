@@ -1,6 +1,5 @@
 """The SLURM that tests submit to: it starts beside others, and nothing of it is ever left."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm_daemons import descendants, missing
+from tests.slurm_daemons import descendants, missing, processes
 from tests.slurm_lab import ROOT, Lab
 
 LAB = [sys.executable, "-m", "tests.slurm_lab"]
@@ -20,15 +19,6 @@ needs_slurm = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
 def start(*words: str | Path, **more) -> subprocess.Popen[str]:
     return subprocess.Popen([*LAB, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, **more)
-
-
-def processes() -> dict[int, str]:
-    """Every process's words, by its id."""
-    found = {}
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found[int(file.parent.name)] = file.read_text(errors="replace").replace("\0", " ")
-    return found
 
 
 def gone(pids: list[int], folder: Path) -> bool:
@@ -59,14 +49,17 @@ def test_a_second_one_beside_it_has_its_own_nodes_and_jobs(slurm: Lab) -> None:
     before = len(slurm.jobs())
     other = Lab(nodes=2)
     try:
-        assert other.run("sinfo", "--noheader", "--format=%D %c %G %T") == "2 8 gpu:2 idle\n"
+        assert (
+            other.run("sinfo", "--noheader", "--partition=main", "--format=%D %c %G %T")
+            == "2 8 gpu:2 idle\n"
+        )
         other.run("sbatch", "--output=/dev/null", "--wrap=sleep 100")
         assert [row.id for row in other.jobs()] == ["1"]
         assert len(slurm.jobs()) == before
     finally:
         other.stop()
     assert not Path(other.environment["SLURM_CONF"]).parent.exists()
-    assert slurm.run("sinfo", "--noheader", "--format=%T") == "idle\n"
+    assert slurm.run("sinfo", "--noheader", "--partition=main", "--format=%T") == "idle\n"
 
 
 @needs_slurm
