@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LONGEST = 60
 
 # cred_expire: a requeued job waits until its credential has expired, 120 s by default.
-# Jobs of the partition urgent send those of main back into the queue.
+# Jobs of the partition urgent send those of main back into the queue, and end those of fleeting.
 # MinJobAge: squeue goes on to list jobs that are over.
 _CONFIG = """
 ClusterName=lab
@@ -54,6 +54,7 @@ GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=fleeting Nodes=ALL PreemptMode=CANCEL MaxTime=INFINITE State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=9 PreemptMode=OFF MaxTime=INFINITE State=UP
 """
 # A GPU must be a character device; these two are everywhere.

@@ -76,7 +76,7 @@ BAD = {
     "an option as a name": ({"sbatch": {"account": "--nice"}}, "sbatch.account: one word"),
     "an option with a key": (
         {"sbatch": {"options": ["--partition=gpu"]}},
-        "sbatch.options.0: an option such as --mail-type=END, in full, and none that has a key here",
+        "sbatch.options.0: an option such as --mail-type=END, in full, and none that has a key",
     ),
     "an option of what submits": ({"sbatch": {"options": ["--array=0-3"]}}, "sbatch.options.0: an"),
     "an option cut short": ({"sbatch": {"options": ["--job-n=x"]}}, "sbatch.options.0: an option"),
