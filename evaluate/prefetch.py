@@ -2,8 +2,11 @@
 evaluation looks for them on one that has none."""
 
 import errno
+import glob
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -23,6 +26,8 @@ from study.network import TIMEOUT_SECONDS, answers_within
 from study.progress import say
 from train.staging import amount
 
+# Seconds after which a file that is still being fetched was left by a process that was killed.
+_ABANDONED = 3600.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -193,6 +198,7 @@ def _fetch(url: str, path: Path, timeout: float, silent: set[str]) -> None:
         raise NotFetched("not tried again, since there was no answer before")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         with answers_within(timeout):
             torch.hub.download_url_to_file(
                 url, str(path), digest_in(path.name), progress=sys.stderr.isatty()
@@ -203,6 +209,14 @@ def _fetch(url: str, path: Path, timeout: float, silent: set[str]) -> None:
         if host and isinstance(error, URLError | TimeoutError) and not isinstance(error, HTTPError):
             silent.add(host)
         raise _trouble(error, path) from None
+
+
+def _clear(path: Path) -> None:
+    """Remove what torch left of earlier tries, under names that it never takes again."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
 
 
 def _trouble(error: Exception, path: Path) -> StudyError:

@@ -1,7 +1,8 @@
 """What the runs of a study cost, and what is left of it: of each row one run is timed.
 
-The seeds of a row cost the same. Where runs of a row are trained already, on this kind of machine,
-the time that they took stands in place of what timed steps tell of training.
+The seeds of a row cost the same. Where runs of a row are trained already, on this kind of machine
+or, where this one has no GPU, on one kind of GPU, the time that they took stands in place of what
+timed steps tell of training.
 """
 
 import statistics
@@ -23,14 +24,20 @@ from train.run import run_identity
 _KIND = ("processor", "threads", "gpu")
 
 
+# Seconds that training took, and the machines that it was on.
+Finished = tuple[float, list[dict[str, Any]]]
+
+
 @dataclass(frozen=True)
 class Row:
-    """Runs of one name, one of them timed; `trained`: seconds that finished ones took."""
+    """Runs of one name, one of them timed; `trained`: seconds that finished ones took, on `gpu`
+    where that is not the machine of the timing."""
 
     name: str
     cells: tuple[Cell, ...]
     timed: Timed
     trained: tuple[float, ...]
+    gpu: str | None = None
 
     @property
     def training(self) -> float:
@@ -73,14 +80,15 @@ def rows_of(study: Study, arguments: Any, dataset: Dataset, cells: list[Cell]) -
         for name, of_name in by_name.items():
             found = timed(study, of_name[0], dataset, arguments.runs, arguments.weights)
             # Seeds that were not chosen tell as much.
-            took = [_took(study, one, arguments, dataset, found) for one in study.rows()[name]]
-            rows.append(Row(name, tuple(of_name), found, tuple(filter(None, took))))
+            finished = [_finished(study, one, arguments, dataset) for one in study.rows()[name]]
+            measured = _measured([one for one in finished if one], found.machine)
+            rows.append(Row(name, tuple(of_name), found, *measured))
             bar.update()
     return rows
 
 
-def _took(study: Study, cell: Cell, arguments: Any, dataset: Dataset, found: Timed) -> float | None:
-    """Seconds that training took, where it is over and was on this kind of machine."""
+def _finished(study: Study, cell: Cell, arguments: Any, dataset: Dataset) -> Finished | None:
+    """What training took, where it is over."""
     directory = study.run_directory(arguments.runs, cell)
     if not directory.trained or not directory.finished.is_file():
         return None
@@ -88,9 +96,23 @@ def _took(study: Study, cell: Cell, arguments: Any, dataset: Dataset, found: Tim
     if differences(record, run_identity(cell.run, dataset), evaluation=False):
         return None
     machines = [about["machine"] for about in (record, *record.get("resumed", []))]
-    if any(of.get(key) != found.machine[key] for of in machines for key in _KIND):
-        return None
-    return read_json_object(directory.finished)["seconds"]
+    return read_json_object(directory.finished)["seconds"], machines
+
+
+def _measured(
+    finished: list[Finished], here: dict[str, Any]
+) -> tuple[tuple[float, ...], str | None]:
+    """Seconds of those that were on this kind of machine; or of all, and the name of the GPU that
+    all were on, where there is none here: a processor's times say nothing about it."""
+    gpus = {of.get("gpu") for _, machines in finished for of in machines}
+    if here["gpu"] is None and len(gpus) == 1 and None not in gpus:
+        return tuple(seconds for seconds, _ in finished), gpus.pop()
+    same = [
+        seconds
+        for seconds, machines in finished
+        if all(of.get(key) == here[key] for of in machines for key in _KIND)
+    ]
+    return tuple(same), None
 
 
 def left_of(study: Study, row: Row, cell: Cell, arguments: Any, dataset: Dataset) -> Left:

@@ -78,11 +78,15 @@ def on_what(rows: list[Row], arguments: Any, site: ClusterConfig | None) -> list
         f"timed     one run of each row, on {machine['gpu'] or machine['processor']}, "
         f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     ]
-    if measured := [row.name for row in rows if row.trained]:
-        lines.append(
-            f"measured  training of {', '.join(measured)}: the median of finished runs on this "
-            f"kind of machine; the rest is extrapolated"
-        )
+    measured: dict[str | None, list[str]] = {}
+    for row in rows:
+        if row.trained:
+            measured.setdefault(row.gpu, []).append(row.name)
+    lines += [
+        f"measured  training of {', '.join(names)}: the median of finished runs on "
+        f"{gpu or 'this kind of machine'}; the rest is extrapolated"
+        for gpu, names in measured.items()
+    ]
     if machine["gpu"] is None and wants_gpu(rows, site):
         lines.append(
             f"no GPU    was there, and times on a processor say nothing about one; on a node with "
@@ -123,10 +127,12 @@ def _runs(count: int) -> str:
 
 
 def _hours(rows: list[Row], seconds: float) -> str:
-    """`12.3 GPU-hours`, or of a processor's cores."""
+    """`12.3 GPU-hours`, or of a processor's cores, or, of both, plain ones."""
     machine = rows[0].timed.machine
-    if machine["gpu"] is not None:
+    if machine["gpu"] is not None or all(row.gpu for row in rows):
         return f"{seconds / 3600:.2f} GPU-hours"
+    if any(row.gpu for row in rows):
+        return f"{seconds / 3600:.2f} hours"
     return f"{seconds * machine['threads'] / 3600:.2f} core-hours"
 
 
@@ -135,7 +141,7 @@ def _disk(rows: list[Row], dataset: Dataset, at_once: int | None) -> str:
     # The largest ones in training together, when all others are done.
     more = sorted((row.timed.peak for row in rows for _ in row.cells), reverse=True)
     highest = done + sum(more[: at_once or len(more)])
-    data = sum(file.stat().st_size for file in dataset.folder.iterdir() if file.is_file())
+    data = sum(split["bytes"] for split in dataset.manifest["splits"].values())
     return (
         f"disk      {amount(done)} of run directories in the end, {amount(highest)} at the "
         f"highest; the data set {dataset.name} has {amount(data)}"

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,17 +53,16 @@ def timed(
     `runs`: the folder of all run directories, on whose disk files are tried. StudyError or
     RunFailed, naming the run, where it cannot be trained or measured.
     """
-    from train.estimate import existing
+    from train.estimate import scratch
 
     # Here, so that it is gone however that process ends.
-    beside = existing(runs / study.name)
-    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=beside) as folder:
+    with scratch(runs / study.name) as folder:
         request = {
             "config": cell.run.resolved(),
             "file": str(cell.run.file),
             "data": str(dataset.folder.parent.absolute()),
             "split": study.split,
-            "beside": str(Path(folder).absolute() / "run"),
+            "beside": str(folder / "run"),
             "weights": None if weights is None else str(weights.absolute()),
             "asked": time.time(),
         }

@@ -1,9 +1,10 @@
 """`python -m slurm --sync STUDY`: upload what a study's runs logged to wandb offline.
 
 A job that goes on writes a new folder with the whole of its curve, so the newest folder of an id
-is the run, and those before it are superseded. It takes the place of what a server has of that
-id: wandb sends it from line 0 on, and as no resumed run (`study.tracking`). It looks at run
-directories alone and works for a study that never saw SLURM, too.
+that was closed properly is the run, unless a newer one holds more; the others are superseded. It
+takes the place of what a server has of that id: wandb sends it from line 0 on, and as no resumed
+run (`study.tracking`). It looks at run directories alone and works for a study that never saw
+SLURM, too.
 """
 
 import os
@@ -23,6 +24,7 @@ from study.expansion import Study
 from study.lock import is_held
 from study.rundir import RunDirectory
 from study.tracking import run_job
+from study.wandb_process import CLOSED
 
 # Seconds that a server may take to know a key, and to take in one run.
 LOGIN_TIMEOUT = 90.0
@@ -54,20 +56,27 @@ class Logged:
     folders: tuple[Path, ...]
 
     @property
-    def newest(self) -> Path:
-        return self.folders[-1]
+    def fullest(self) -> Path:
+        """The folder that is the run. One whose job was killed in its first seconds has not even
+        logged again what was there before."""
+        closed = [at for at, folder in enumerate(self.folders) if _is_closed(folder)]
+        since = self.folders[closed[-1] if closed else 0 :]
+        # Of equals the newest; but what is closed stays where one that is not holds no more.
+        return max(since, key=lambda folder: (_size(folder), _is_closed(folder), _age(folder)))
 
     def state(self) -> str:
         """`running`, `synced`, or `new` where it is to be uploaded."""
         if is_held(self.owner):
             return "running"
-        # A run that went online in the end has sent everything itself.
-        online = not self.newest.name.startswith("offline-")
-        return "synced" if online or _is_marked(self.newest) else "new"
+        online = [folder for folder in self.folders if not folder.name.startswith("offline-")]
+        if self.fullest in online and _is_closed(self.fullest):
+            # It has sent everything itself.
+            return "synced"
+        return "synced" if _is_marked(self.fullest, online) else "new"
 
 
 def sync(study: Study, runs: Path, dry_run: bool = False) -> int:
-    """Upload the newest folder of each run, evaluation and table of a study in `runs`/<study>.
+    """Upload the fullest folder of each run, evaluation and table of a study in `runs`/<study>.
 
     Prints a line each and a sum. Leaves alone what was uploaded since it was last written to, and
     runs that a process is at work in. Returns 1 where an upload failed, else 0; RunFailed, and
@@ -88,7 +97,7 @@ def sync(study: Study, runs: Path, dry_run: bool = False) -> int:
             said = {
                 "running": "still running; sync it afterwards",
                 "synced": "up to date",
-                "new": f"would sync {run.newest}",
+                "new": f"would sync {run.fullest}",
             }[state]
         counts[state] += 1
         print(f"{run.title}: {said}", flush=True)
@@ -150,12 +159,20 @@ def _file(folder: Path) -> Path:
 
 def _holds(folder: Path) -> bool:
     """Whether there is anything in it to be uploaded: its node may have died at once."""
-    file = _file(folder)
-    return file.is_file() and file.stat().st_size > HEADER
+    return _file(folder).is_file() and _size(folder) > HEADER
 
 
-def _age(folder: Path) -> tuple[str, float]:
-    return _parts(folder)["begun"], _file(folder).stat().st_mtime
+def _size(folder: Path) -> int:
+    return _file(folder).stat().st_size
+
+
+def _age(folder: Path) -> tuple[int, str]:
+    """What grows with time. The name is of a node's local clock, which may be put back."""
+    return _file(folder).stat().st_mtime_ns, _parts(folder)["begun"]
+
+
+def _is_closed(folder: Path) -> bool:
+    return (folder / CLOSED).is_file()
 
 
 def _marker(folder: Path) -> Path:
@@ -163,10 +180,12 @@ def _marker(folder: Path) -> Path:
     return Path(f"{_file(folder)}.synced")
 
 
-def _is_marked(folder: Path) -> bool:
+def _is_marked(folder: Path, online: list[Path]) -> bool:
+    """Whether it was uploaded, and nothing was logged afterwards: to itself, or `online`, which
+    has taken its place on the server."""
     marker = _marker(folder)
-    # Something was logged after that: it was uploaded while it was written.
-    return marker.is_file() and marker.stat().st_mtime >= _file(folder).stat().st_mtime
+    logged = max(_file(of).stat().st_mtime for of in (folder, *online))
+    return marker.is_file() and marker.stat().st_mtime >= logged
 
 
 def _login() -> None:
@@ -183,7 +202,8 @@ def _login() -> None:
 
 def _upload(run: Logged) -> tuple[str, str]:
     """State and words of what came of it. wandb marks what it could not upload, too."""
-    folder, size = run.newest, _file(run.newest).stat().st_size
+    folder = run.fullest
+    size = _size(folder)
     words = [sys.executable, "-m", "wandb", "sync", "--include-synced", str(folder.absolute())]
     _marker(folder).unlink(missing_ok=True)
     try:
@@ -194,11 +214,11 @@ def _upload(run: Logged) -> tuple[str, str]:
     if status or errors or not _marker(folder).is_file():
         _marker(folder).unlink(missing_ok=True)
         return "failed", f"failed: {errors[-1] if errors else 'wandb sync did not end well'}"
-    if _file(folder).stat().st_size != size:
+    if _size(folder) != size:
         _marker(folder).unlink(missing_ok=True)
         return "running", "still written to; sync it again afterwards"
     # All that is in them is in this one: a plain `wandb sync` is not to put them over it.
-    for superseded in run.folders[:-1]:
+    for superseded in set(run.folders) - {folder}:
         _marker(superseded).touch()
     url = re.search(r" at (https?://\S+)", said)
     return "uploaded", f"synced, {url[1]}" if url else "synced"

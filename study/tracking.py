@@ -59,6 +59,12 @@ class Job:
     project: str
     config: dict[str, Any]
 
+    @property
+    def of_study(self) -> bool:
+        """Whether it is a study's, whose command uploads the right one of several folders."""
+        a_run = self.folder.name.startswith("seed-") and self.tracking.group is not None
+        return self.stage == "tables" or a_run
+
     def settings(self) -> dict[str, Any]:
         """Arguments of `wandb.init`; project and group may come from wandb's variables."""
         how = self.tracking
@@ -127,6 +133,8 @@ class Tracker:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.process: subprocess.Popen[bytes] | None = None
+        # Whether an exception ended the work: it may go on, in another folder of wandb's.
+        self.stopped = False
         mode = mode_of(job.tracking)
         if mode != "off":
             self._start("offline" if self._unreachable else mode)
@@ -135,6 +143,7 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        self.stopped = kind is not None
         self._send("end", exit_code=1 if kind else 0)
         if self.process is not None:
             self._finish(self.process)
@@ -230,6 +239,9 @@ class Tracker:
             self.warn(f"{trouble}; the work went on without it", kind)
             return
         what = f"{self.job.stage} {self.job.settings()['name']}"
+        if answer.get("stopped"):
+            say(f"wandb: {what}: ended with the job")
+            return
         if refused := answer["refused"]:
             Tracker._unreachable = True
             self.warn(f"not online ({refused}); tracked offline", "not online")
@@ -238,4 +250,9 @@ class Tracker:
             return
         folder, here = Path(answer["folder"]), Path.cwd()
         shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-        say(f"wandb: {what}: 'wandb sync {shown}' uploads it")
+        if self.job.of_study:
+            say(f"wandb: {what}: tracked; 'python -m slurm --sync STUDY' uploads it")
+        elif self.stopped:
+            say(f"wandb: {what}: tracked up to here in {shown}")
+        else:
+            say(f"wandb: {what}: 'wandb sync {shown}' uploads it")

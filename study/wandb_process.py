@@ -1,9 +1,10 @@
 """The process that talks to wandb: `python -m study.wandb_process`, started by `study.tracking`.
 
 It reads messages from stdin, one JSON object a line, and answers with one on stdout when it ends:
-`folder` and `url` of what was logged, or `trouble`. On its own, so that nothing in wandb can hold
-up, change or end the process that trains; when that one is killed, stdin ends, and what was
-logged up to then is closed properly.
+`folder` and `url` of what was logged, `stopped`, or `trouble`. On its own, so that nothing in wandb
+can hold up, change or end the process that trains; when that one is killed, stdin ends, and what
+was logged up to then is written. wandb's own service cannot be kept from ending at once where a
+cluster's SIGTERM reaches all processes of a job: what it was given is on the disk a second later.
 """
 
 import json
@@ -12,6 +13,7 @@ import queue
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +24,23 @@ from study.errors import describe_os_error, one_line
 # go through the user's data folder and logs to the cache folder, which may be read-only or full.
 QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
 FOLDERS = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "logs"}
+# In the folder of a run that was logged to its end.
+CLOSED = "closed"
+# Seconds after which wandb's service writes out what it was given; its own default is 15.
+FLUSH = 1.0
+# And in which a signal that ended that service has reached this process, too.
+SIGNALLED = 0.5
+
+
+class Heard:
+    """Whether a cluster said that the job has to go."""
+
+    def __init__(self) -> None:
+        self.stop = False
+
+    def note(self, number: int, frame: Any) -> None:
+        """The signals' handler: this process ends when the one that trains has ended."""
+        self.stop = True
 
 
 class Mirror:
@@ -55,6 +74,7 @@ class Mirror:
             x_save_requirements=False,
             x_disable_stats=True,
             x_disable_machine_info=True,
+            x_transaction_log_flush_interval=FLUSH,
         )
         if mode == "online":
             try:
@@ -87,12 +107,15 @@ class Mirror:
 
         self.run.log({name: wandb.Image(file) for name, file in files.items()})
 
-    def end(self, exit_code: int) -> dict[str, Any]:
-        """Close the run; where it is to be found."""
+    def end(self, exit_code: int, closed: bool = True) -> dict[str, Any]:
+        """Close the run, marked as `closed` where it holds all that there was to log; where it is
+        to be found."""
         folder, url = Path(self.run.dir).parent, self.run.url
         offline = self.run.offline
         self.run.finish(exit_code=exit_code)
         refuse_losses(folder)
+        if closed:
+            (folder / CLOSED).touch()
         return {"folder": str(folder), "url": None if offline else url, "refused": self.refused}
 
 
@@ -129,7 +152,7 @@ def received(stream: TextIO) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def serve(stream: TextIO) -> dict[str, Any]:
+def serve(stream: TextIO, heard: Heard) -> dict[str, Any]:
     """Do what the messages say; the answer."""
     mirror = Mirror()
     act = "begin"
@@ -139,17 +162,21 @@ def serve(stream: TextIO) -> dict[str, Any]:
             if answer := getattr(mirror, act)(**message):
                 return answer
         # No `end`: whoever wrote is dead.
-        return mirror.end(1)
+        return mirror.end(1, closed=False)
     # Whatever it is: it has to be told.
     except Exception as error:
+        if isinstance(error, ConnectionError):
+            time.sleep(SIGNALLED)
+            if heard.stop:
+                return {"stopped": True}
         said = describe_os_error(error) if isinstance(error, OSError) else one_line(error)
         return {"trouble": f"{type(error).__name__}: {said}"}
 
 
 def main() -> None:
-    # A cluster signals all processes of a job; this one ends when the one that trains has ended.
+    heard = Heard()
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, heard.note)
     # wandb and its service get neither stream: they print to both.
     messages, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -161,7 +188,7 @@ def main() -> None:
     # wandb copies pictures and tables there first.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = os.environ["TMPDIR"] = folder
-        answer = serve(messages)
+        answer = serve(messages, heard)
     with answers:
         print(json.dumps(answer), file=answers)
 

@@ -1,7 +1,9 @@
 """`--estimate`: what it says follows from what it timed, and nothing is left behind."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from study.datasets import open_dataset
 from study.runs import load_run
 from tests import made
 from tests.training import train
-from train.estimate import Estimate, estimate, peak_memory, spoken
+from train.estimate import Estimate, estimate, peak_memory, scratch, spoken
 
 
 @pytest.mark.parametrize("kind", ["VAE", "VAEGAN"])
@@ -60,6 +62,17 @@ def test_seconds_of_a_run(tmp_path: Path) -> None:
     times = {"step": 0.1, "eval_step": 0.01, "write": 2.0}
     found = Estimate(steps=10, eval_steps=5, **made_up, **sizes, **times)
     assert found.seconds == pytest.approx(2 * (10 * 0.1 + 5 * 0.01) + 2 * 2.0)
+
+
+def test_what_a_killed_one_left_is_removed_a_day_later(tmp_path: Path) -> None:
+    for name, age in {"yesterdays": 25, "todays": 23}.items():
+        left = tmp_path / f".estimate-{name}"
+        (left / "out").mkdir(parents=True)
+        os.utime(left, (0, time.time() - age * 3600))
+    with scratch(tmp_path / "runs" / "out") as folder:
+        assert folder.parent == tmp_path
+        assert set(tmp_path.iterdir()) == {folder, tmp_path / ".estimate-todays"}
+    assert [entry.name for entry in tmp_path.iterdir()] == [".estimate-todays"]
 
 
 def test_memory_is_that_of_the_process_itself() -> None:

@@ -1,6 +1,7 @@
 """What measuring will cost: all that is asked for is timed, fits are cut off, nothing stays."""
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from study.datasets import open_dataset
 from study.runs import load_run
 from tests import made
 from tests.training import train
-from train.latents import fitted, learning
+from train.latents import fitted, learning, pixelcnn
 from train.latents.fitted import maf
 from train.latents.learning import Recipe, fit, watched
 
@@ -34,12 +35,28 @@ def estimated(folder: Path, data: Path, kind: str, **evaluation: Any) -> Evaluat
     return estimate_evaluation(load_run(file), open_dataset(data, "tiny"), "eval", None)
 
 
+# Seconds that a step of a fit takes at least.
+STEP = 0.005
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = learning._step
+
+    def slow(*of: Any) -> None:
+        time.sleep(STEP)
+        step(*of)
+
+    monkeypatch.setattr(learning, "_step", slow)
+
+
 def parts(found: EvaluationEstimate) -> dict[str, bool]:
     """Which parts take any time."""
     names = ("reconstructions", "samplers", "samples", "distances", "classifier")
     return {name: getattr(found, name) > 0 for name in names}
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_all_that_is_asked_for(tmp_path: Path, labelled: Path) -> None:
     before = sorted(labelled.rglob("*"))
     found = estimated(
@@ -53,7 +70,7 @@ def test_all_that_is_asked_for(tmp_path: Path, labelled: Path) -> None:
     )
     assert all(parts(found).values())
     # All steps of a flow's recipe, of which only a few were taken.
-    assert found.samplers > 1
+    assert found.samplers > fitted._MAF.steps * STEP
     assert sum(getattr(found, name) for name in parts(found)) == pytest.approx(
         found.seconds + found.classifier
     )
@@ -61,10 +78,11 @@ def test_all_that_is_asked_for(tmp_path: Path, labelled: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_codes_with_a_pixelcnn(tmp_path: Path, labelled: Path) -> None:
     found = estimated(tmp_path, labelled, "VQVAE", samplers=["uniform", "pixelcnn"])
     assert parts(found) == {name: name != "classifier" for name in parts(found)}
-    assert found.samplers > 0.1
+    assert found.samplers > pixelcnn._RECIPE.steps * STEP
     assert found.missing == []
 
 

@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import os
 import signal
+import threading
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from slurm import costs
 from slurm.costs import Left, Row, left_of
-from slurm.estimate import estimate_study, on_what
+from slurm.estimate import _disk, estimate_study, on_what
 from slurm.estimate_cell import Timed, timed
 from slurm.estimate_site import limit_lines, memory_words, timing_command
 from slurm.schedule import bytes_of, jobs_needed, makespan, memory_to_ask
@@ -21,6 +24,7 @@ from study.expansion import Study, load_study
 from study.provenance import ROOT
 from tests import made
 from train.run import run_identity, train_run
+from train.staging import amount
 
 HOUR = 3600.0
 EXPLORER = ROOT / "configs" / "clusters" / "explorer.json"
@@ -241,6 +245,43 @@ def test_a_study(tiny: tuple[Study, Dataset], tmp_path: Path) -> None:
     assert "the longest (vae) wants 2 h 0 min" in said["limit"]
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_times_of_a_gpu_that_is_not_here(
+    same: bool, tiny: tuple[Study, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a login node: of finished runs on one kind of GPU, whatever held it."""
+    here = dataclasses.replace(TIMED, machine=TIMED.machine | {"gpu": None})
+    monkeypatch.setattr(costs, "timed", lambda *_: here)
+    study, dataset = tiny
+    arguments = asked(*tiny, tmp_path / "runs")
+    for at, seconds in ((2, 7200.0), (3, 3600.0)):
+        directory = study.run_directory(arguments.runs, study.cells[at])
+        directory.begin(run_identity(study.cells[at].run, dataset), {}, overwrite=False)
+        directory.final_model.mkdir()
+        gpu = f"an H200 of {at if not same else 'theirs'}"
+        about = directory.read() | {"machine": {"processor": str(at), "threads": at, "gpu": gpu}}
+        directory.record.write_text(json.dumps(about))
+        directory.finished.write_text(json.dumps({"seconds": seconds}))
+    lines = estimate_study(study, arguments, None, study.rows()["vae"])
+    said = {line[:10].strip(): line[10:] for line in lines[4:]}
+    assert ("1 h 30 min (measured)" in lines[2]) == same
+    if same:
+        about = "training of vae: the median of finished runs on an H200 of theirs; the rest"
+        assert said["measured"].startswith(about) and "GPU-hours" in said["time"]
+    else:
+        assert "measured" not in said and "core-hours" in said["time"]
+
+
+def test_size_of_the_data_is_that_of_its_splits(
+    tiny: tuple[Study, Dataset], tmp_path: Path
+) -> None:
+    """What else lies in the folder, such as a lock, comes and goes."""
+    study, dataset = tiny
+    lone = Dataset(tmp_path / "nowhere", dataset.manifest)
+    splits = sum(file.stat().st_size for file in dataset.folder.glob("*_data.npz"))
+    assert _disk([row(study)], lone, 1).endswith(f"the data set tiny has {amount(splits)}")
+
+
 def test_no_data_is_one_line(tiny: tuple[Study, Dataset], tmp_path: Path) -> None:
     arguments = asked(*tiny, tmp_path / "runs", data=tmp_path / "none")
     with pytest.raises(StudyError, match="prepare it first: python reproduce.py .* --only data"):
@@ -260,16 +301,25 @@ class Alarm(Exception):
 
 
 @pytest.fixture
-def alarm() -> Iterator[None]:
-    """An exception, out of the blue, two seconds on."""
+def alarm(tmp_path: Path) -> Iterator[None]:
+    """An exception, out of the blue, once the process that is timed has its own folder."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            if list(tmp_path.glob(".estimate-*/.estimate-*")):
+                os.kill(os.getpid(), signal.SIGALRM)
+                return
 
     def ring(number: int, frame: object) -> None:
         raise Alarm
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 2)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    over.set()
+    watcher.join()
     signal.signal(signal.SIGALRM, before)
 
 

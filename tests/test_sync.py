@@ -14,6 +14,7 @@ from study.expansion import Study, load_study
 from study.lock import locked
 from study.schema import Tracking
 from study.tracking import Job, Tracker
+from study.wandb_process import CLOSED
 from tests.tracked import logged, write_study
 from tests.wandb_server import Server, wandb_server
 
@@ -54,6 +55,12 @@ def fake(folder: Path, name: str, kind: str = "offline-run-20260101_000000") -> 
     file = folder / "wandb" / f"{kind}-{name}" / f"run-{name}.wandb"
     file.parent.mkdir(parents=True)
     file.write_bytes(bytes(100))
+    return file
+
+
+def closed(file: Path) -> Path:
+    """The file, of a run that was logged to its end."""
+    (file.parent / CLOSED).touch()
     return file
 
 
@@ -153,12 +160,67 @@ def test_what_was_written_to_afterwards_is_not_synced(
     os.utime(early, (1, 1))
     fake(ae, "ae", "offline-run-20990101_000000").write_bytes(b":W&B\x00\x00\x00")
     # This one went online in the end.
-    fake(runs / "made" / "vae" / "seed-0", "vae", "run-20990101_000000")
+    closed(fake(runs / "made" / "vae" / "seed-0", "vae", "run-20990101_000000"))
     sync(made_study, runs, dry_run=True)
     lines = said(capsys)
     assert f"ae/seed-0 train: would sync {newest}" in lines
     assert "vae/seed-0 train: up to date" in lines
     assert lines[-1] == "2 runs to sync, 1 up to date"
+
+
+OFFLINE, ONLINE = "offline-run-2026010{}_000000", "run-2026010{}_000000"
+SHUT, CUT = True, False
+
+
+@pytest.mark.parametrize(
+    ("folders", "taken"),
+    [
+        # A life that is killed in its first seconds has not logged all of the curve again.
+        ([(OFFLINE, 9, SHUT), (OFFLINE, 5, CUT)], 0),
+        ([(OFFLINE, 9, SHUT), (OFFLINE, 9, CUT)], 0),
+        ([(OFFLINE, 9, CUT), (OFFLINE, 5, CUT)], 0),
+        ([(OFFLINE, 9, SHUT), (OFFLINE, 11, CUT), (OFFLINE, 5, CUT)], 1),
+        # What went on from an earlier checkpoint, or wrote less of it, is the run.
+        ([(OFFLINE, 9, SHUT), (OFFLINE, 7, SHUT)], 1),
+        ([(OFFLINE, 9, CUT), (OFFLINE, 7, SHUT), (OFFLINE, 5, CUT)], 1),
+        # One that was killed may not have sent everything.
+        ([(OFFLINE, 9, SHUT), (ONLINE, 11, CUT)], 1),
+        ([(OFFLINE, 9, SHUT), (ONLINE, 5, CUT)], 0),
+        ([(OFFLINE, 9, SHUT), (ONLINE, 11, SHUT)], None),
+        ([(OFFLINE, 9, SHUT), (ONLINE, 11, SHUT), (OFFLINE, 5, CUT)], None),
+    ],
+)
+@pytest.mark.parametrize("clock", ["right", "put back"])
+def test_which_folder_is_the_run(
+    folders: list, taken: int | None, clock: str, made_study: Study, tmp_path: Path, capsys
+) -> None:
+    out, files = tmp_path / "runs" / "made" / "vae" / "seed-0", []
+    for at, (kind, size, whole) in enumerate(folders):
+        day = at + 1 if clock == "right" else 9 - at
+        files.append(fake(out, "vae", kind.format(day)))
+        files[-1].write_bytes(bytes(100 * size))
+        os.utime(files[-1], (at, at))
+        if whole:
+            closed(files[-1])
+    sync(made_study, tmp_path / "runs", dry_run=True)
+    what = "up to date" if taken is None else f"would sync {files[taken].parent}"
+    assert said(capsys)[0].endswith(f"seed-0 train: {what}")
+
+
+def test_what_an_online_life_overwrote_is_sent_again(
+    made_study: Study, tmp_path: Path, capsys
+) -> None:
+    """It took the place of what was uploaded, and died before it held as much."""
+    out = tmp_path / "runs" / "made" / "vae" / "seed-0"
+    whole = closed(fake(out, "vae", OFFLINE.format(1)))
+    marker(whole).touch()
+    sync(made_study, tmp_path / "runs", dry_run=True)
+    assert said(capsys)[0].endswith(": up to date")
+    later = fake(out, "vae", ONLINE.format(2))
+    later.write_bytes(bytes(50))
+    os.utime(later, (2**31, 2**31))
+    sync(made_study, tmp_path / "runs", dry_run=True)
+    assert said(capsys)[0].endswith(f": would sync {whole.parent}")
 
 
 def test_of_wandb_dir_only_what_is_the_studys(

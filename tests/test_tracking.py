@@ -1,7 +1,9 @@
 """wandb as a mirror: real runs read back, and what a config says of tracking."""
 
+import dataclasses
 import json
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from evaluate.mirror import mirror_tables
 from evaluate.run import evaluate_run
 from study import tracking
 from study.datasets import open_dataset
-from study.errors import StudyError
+from study.errors import Stopped, StudyError
 from study.expansion import load_study
 from study.provenance import ROOT
 from study.runs import load_run
@@ -124,6 +126,25 @@ def test_weights_and_generators_are_those_of_an_untracked_run(
     assert logged(tmp_path)
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     assert states == after
+
+
+def test_where_it_is_to_be_uploaded_is_said_for_the_newest_alone(tmp_path: Path, capsys) -> None:
+    """A folder that is named when a run is stopped is the wrong one when it has gone on."""
+    single, tables = job(tmp_path / "out"), dataclasses.replace(job(tmp_path), stage="tables")
+    with pytest.raises(Stopped), Tracker(single):
+        raise Stopped(signal.SIGTERM)
+    about = single.tracking.model_copy(update={"group": "a study"})
+    cell = dataclasses.replace(single, tracking=about, folder=tmp_path / "vae" / "seed-0")
+    for one in (cell, tables):
+        with Tracker(one):
+            pass
+    first, *others = capsys.readouterr().err.splitlines()
+    (folder,) = logged(tmp_path / "out")
+    assert first == f"wandb: train name: tracked up to here in {folder}"
+    assert others == [
+        f"wandb: {stage} name: tracked; 'python -m slurm --sync STUDY' uploads it"
+        for stage in ("train", "tables")
+    ]
 
 
 def test_tracking_is_no_part_of_what_a_run_is(tmp_path: Path, data: Path) -> None:

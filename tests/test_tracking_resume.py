@@ -13,26 +13,36 @@ from slurm.sync import sync
 from study.expansion import load_study
 from study.provenance import ROOT
 from study.tracking import Tracker
+from study.wandb_process import CLOSED
 from tests import made
 from tests.test_stops import wait_until
-from tests.tracked import flat, inspect, job, logged, mirrored, write_study
+from tests.tracked import flat, inspect, job, logged, mirrored, of, write_study
 from tests.wandb_server import Server, wandb_server
 from train.history import read_history
 
-EPOCHS = 12
+EPOCHS = 5
 TRAINER = made.trainer(made.MODELS["VAE"], num_epochs=EPOCHS, per_device_train_batch_size=4)
-# `python -m train` as often as it is asked for, a process each; they share one import of torch.
+# `python -m train` as often as it is asked for, a process each; they share the imports.
+# Each signals itself when it has logged the epoch that is named, as a cluster might.
 TRAINING = """
 import os, sys
 import torch._dynamo  # which the first optimizer imports
 from study.errors import run_command
 from study.stopping import stoppable
+from study.tracking import Tracker
+import train.run
 from train.__main__ import main
-for _ in sys.stdin:
+log = Tracker.log_epoch
+for line in sys.stdin:
+    last, number = map(int, line.split())
+    def log_epoch(self, line):
+        log(self, line)
+        if line["epoch"] == last:
+            os.kill(os.getpid(), number)
+    Tracker.log_epoch = log_epoch
     if (child := os.fork()) == 0:
         with stoppable():
             run_command("train", main)
-    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -41,12 +51,11 @@ class Training:
     """The processes that train one run offline."""
 
     def __init__(self, folder: Path, out: Path) -> None:
-        made.dataset(folder, counts=(240, 40))
+        made.dataset(folder)
         # Only a signal makes a checkpoint.
         engine = {"checkpoint_every": {"epochs": 1000}}
         file = made.run_file(folder, trainer=TRAINER, engine=engine)
         words = [sys.executable, "-c", TRAINING, file, "--data", folder, "--out", out]
-        self.history = out / "history.jsonl"
         self.process = subprocess.Popen(
             [str(word) for word in words],
             cwd=ROOT,
@@ -57,36 +66,22 @@ class Training:
             env=os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
         )
 
-    def start(self) -> int:
-        self.process.stdin.write("again\n")
+    def until(self, epoch: int, number: int) -> int:
+        """Start, or go on, and be signalled after that epoch; the exit status."""
+        self.process.stdin.write(f"{epoch} {number}\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
-
-    def ended(self) -> int:
-        return int(self.process.stdout.readline())
-
-    def stop(self, epoch: int, number: signal.Signals) -> int:
-        """Start, or go on, and send a signal after that epoch; how many the history holds."""
-        # The process before left it; this one writes it anew.
-        seen = self.history.stat().st_mtime_ns if self.history.exists() else 0
-        child = self.start()
-        wait_until(
-            lambda: (
-                self.history.exists()
-                and self.history.stat().st_mtime_ns > seen
-                and len(read_history(self.history)) >= epoch
-            ),
-            self.process,
-        )
-        os.kill(child, number)
-        assert self.ended() == (75 if number == signal.SIGUSR1 else -number)
-        return len(read_history(self.history))
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with wandb_server(tmp_path, monkeypatch) as found:
         yield found
+
+
+def written(run: Path) -> bool:
+    """Whether wandb has written the end of it."""
+    return bool(list(run.glob("*.wandb"))) and bool(of(inspect(run), "exit"))
 
 
 def epochs(run: Path) -> list[int]:
@@ -100,22 +95,23 @@ def test_an_offline_run_stopped_twice_and_killed_is_one_curve(
     out = runs / "made" / "vae" / "seed-0"
     training = Training(tmp_path, out)
     try:
-        first = training.stop(2, signal.SIGUSR1)
+        assert training.until(2, signal.SIGUSR1) == 75
+        assert training.until(4, signal.SIGKILL) == -signal.SIGKILL
+        # Its mirror outlives it, and writes what it was given.
+        wait_until(lambda: len(whole := logged(out)) == 2 and written(whole[1]), training.process)
         # What was logged after the checkpoint comes again.
-        killed = training.stop(first + 2, signal.SIGKILL)
-        second = training.stop(first + 1, signal.SIGUSR1)
-        training.start()
-        assert training.ended() == 0
+        assert training.until(3, signal.SIGUSR1) == 75
+        assert training.until(0, 0) == 0
     finally:
         training.process.kill()
         training.process.communicate()
-    assert 2 <= first < second < EPOCHS and first + 2 <= killed < EPOCHS
 
     history = [flat(line) for line in read_history(out / "history.jsonl")]
     assert [line["epoch"] for line in history] == list(range(1, EPOCHS + 1))
     folders = logged(out)
-    assert len(folders) == 4 and len({folder.name.split("-")[-1] for folder in folders}) == 1
-    assert epochs(folders[1])[: first + 2] == list(range(1, first + 3))
+    assert len({folder.name.split("-")[-1] for folder in folders}) == 1
+    assert [epochs(folder) for folder in folders[:3]] == [[1, 2], [1, 2, 3, 4], [1, 2, 3]]
+    assert [(folder / CLOSED).exists() for folder in folders] == [True, False, True, True]
     newest = inspect(folders[-1])
     assert mirrored(newest) == [pytest.approx(line, rel=1e-12) for line in history]
 

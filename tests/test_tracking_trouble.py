@@ -16,6 +16,8 @@ import pytest
 from study import tracking
 from study.provenance import ROOT
 from study.tracking import Tracker
+from study.wandb_process import CLOSED
+from tests.test_stops import wait_until
 from tests.tracked import GONE_WRONG, OFFLINE, inspect, job, logged, mirrored, of
 from tests.training import train, weights
 from train.history import read_history
@@ -201,6 +203,49 @@ def test_what_a_killed_process_had_logged_is_whole(tmp_path: Path) -> None:
         process.kill()
     assert ended[0]["exit_code"] == 1
     assert mirrored(records) == [{"epoch": 1, "train/loss": 0.5}]
+    assert not (logged(tmp_path)[0] / CLOSED).exists()
+
+
+def descendants(pid: int) -> list[int]:
+    """Of a process, all of its threads' included."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+SCANCELLED = """
+from study.errors import Stopped
+from study.stopping import stoppable
+try:
+    with stoppable(), tracker:
+        time.sleep(60)
+except Stopped:
+    sys.exit(75)
+"""
+
+
+def test_a_scancel_reaches_wandbs_service_and_costs_a_second(tmp_path: Path) -> None:
+    """That ends at once; what it was given before, fifteen seconds by its own choice, stays."""
+    code = KILLED.replace("time.sleep(60)\n", SCANCELLED)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, text=True, **streams)
+    try:
+        wait_until(lambda: list(tmp_path.glob("wandb/offline-run-*/*.wandb")), process)
+        time.sleep(5)
+        tree = [process.pid, *descendants(process.pid)]
+        assert len(tree) == 3
+        for pid in tree:
+            os.kill(pid, signal.SIGTERM)
+        _, heard = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert (process.returncode, heard) == (75, "wandb: train name: ended with the job\n")
+    (run,) = logged(tmp_path)
+    assert mirrored(inspect(run)) == [{"epoch": 1, "train/loss": 0.5}]
+    assert not (run / CLOSED).exists()
 
 
 def test_a_clusters_signals_do_not_end_the_mirror(tmp_path: Path) -> None:
@@ -217,5 +262,5 @@ def test_a_clusters_signals_do_not_end_the_mirror(tmp_path: Path) -> None:
     for number in (signal.SIGUSR1, signal.SIGTERM):
         os.kill(int(children[0]), number)
     _, heard = process.communicate("\n", timeout=120)
-    assert "uploads it" in heard
+    assert "uploads it" in heard and (logged(tmp_path)[0] / CLOSED).exists()
     assert mirrored(inspect(logged(tmp_path)[0])) == [{"epoch": 1, "train/loss": 0.5}]

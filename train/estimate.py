@@ -2,11 +2,12 @@
 
 import itertools
 import resource
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from train.trainer import Session
 # Batches that are not timed (caches fill, algorithms are chosen), and those that are.
 WARM_UP, TIMED = 3, 20
 EVALUATED = 10
+A_DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,24 @@ def estimate(run: Run, dataset: Dataset, beside: Path) -> Estimate:
     `beside`: where the run directory would be; files are tried on the disk that it would be on.
     """
     run, model = prepared(run, dataset)
-    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=existing(beside)) as folder:
-        directory = RunDirectory(Path(folder))
+    with scratch(beside) as folder:
+        directory = RunDirectory(folder)
         checkpoints = Checkpoints(directory, digest(run_identity(run, dataset)))
         with run_pipeline(Session(run, directory, checkpoints), model, dataset) as pipeline:
             return _measured(pipeline.trainer, run, checkpoints)
 
 
-def existing(path: Path) -> Path:
-    """The nearest folder above `path` that is there."""
-    return next(parent for parent in path.absolute().parents if parent.is_dir())
+@contextmanager
+def scratch(beside: Path) -> Iterator[Path]:
+    """A folder for trying things in the nearest folder above `beside` that is there; gone
+    afterwards, or, where this process is killed, at the next time a day later."""
+    above = next(parent for parent in beside.absolute().parents if parent.is_dir())
+    for left in above.glob(".estimate-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > A_DAY:
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=above) as folder:
+        yield Path(folder)
 
 
 def _measured(trainer: Any, run: Run, checkpoints: Checkpoints) -> Estimate:
