@@ -14,16 +14,17 @@ own name in it, over the lock. Tokens are never used twice, so neither are the c
 import contextlib
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from study import heartbeat
 from study.errors import StudyError
-from study.heartbeat import Heartbeat
+from study.heartbeat import Heartbeat, Held
 from study.owner import (
     STALE,
     Life,
@@ -43,6 +44,8 @@ _LAST_GASP = 60.0
 # Stands for the owner where there is none; as long as a token, so that a name that has no room for
 # one is refused at the start.
 _NOBODY = "0" * 16
+# Seconds for one who was overtaken to find out, where it lives: its next heartbeat, and some more.
+_TO_FIND_OUT = 1.25 * heartbeat.INTERVAL
 # Seconds that taking a lock hardly ever takes.
 _ASTONISHING = 5.0
 
@@ -56,16 +59,6 @@ class Busy(StudyError):
     """Another process is at work in the folder."""
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A lock of this process."""
-
-    token: str
-    descriptor: int
-    # Whether it was taken from an earlier life of this job that may not know it yet.
-    early: bool = False
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` (which need not be there yet) for this process; Busy if another does.
@@ -73,7 +66,7 @@ def locked(folder: Path) -> Iterator[None]:
     An earlier life of the same SLURM job, from before a requeue, is waited for, and has to yield.
     The lock is a file beside the folder, gone afterwards; one that a killed process left is free:
     at once on the same machine, two minutes after its last sign of life on another. A process that
-    was taken for gone and is not ends with status 75 when it finds out.
+    was taken for gone and is not ends with status 75 when it finds out; it is given the time to.
     """
     folder = Path(folder)
     file = lock_file(folder)
@@ -82,19 +75,20 @@ def locked(folder: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError):
         raise StudyError(f"{folder}: cannot be made: a file stands where a folder should") from None
     me = this_process()
-    held = _take(file, folder, me)
-    beat = Heartbeat(file, folder, held.token, held.descriptor)
+    held, overtaken = _take(file, folder, me)
+    beat = Heartbeat(file, folder, held, lambda: _claim(file, None, me))
     beat.start()
     try:
-        if held.early:
-            # Until its next heartbeat at the latest it would go on writing, where it lives.
-            time.sleep(1.25 * heartbeat.INTERVAL)
+        _remove_leftovers(file)
+        if overtaken is not None:
+            _let_stop(overtaken, folder)
         yield
     finally:
-        beat.stop()
         if os.getpid() == me.pid:  # not in a process that was forked off
-            _release(file, held)
-        os.close(held.descriptor)
+            beat.stop()
+            _release(file, beat.held)
+        for descriptor in beat.held.descriptors:
+            os.close(descriptor)
 
 
 def is_held(folder: Path) -> bool:
@@ -104,10 +98,13 @@ def is_held(folder: Path) -> bool:
     it is for people to read, and `locked` does not rely on it.
     """
     seen = look(lock_file(Path(folder)))
-    return seen is not None and life(seen, this_process(), time.time) is not Life.GONE
+    if seen is None:
+        return False
+    return life(seen, this_process(), time.time) not in (Life.GONE, Life.SILENT)
 
 
-def _take(file: Path, folder: Path, me: Owner) -> _Held:
+def _take(file: Path, folder: Path, me: Owner) -> tuple[Held, Seen | None]:
+    """The lock; and from whom it was taken, where that one may live and not know it yet."""
     began = time.monotonic()
     waiting = False
     while True:
@@ -126,11 +123,21 @@ def _take(file: Path, folder: Path, me: Owner) -> _Held:
             continue
         held = _claim(file, seen, me)
         if held is not None:
-            return replace(held, early=found is Life.EARLIER)
+            return held, None if found is Life.GONE else seen
         if not waiting and time.monotonic() - began > _ASTONISHING:
             say(f"{folder}: waiting for another process that is taking or leaving it")
             waiting = True
         time.sleep(0.01)  # another was faster, or is just at it
+
+
+def _let_stop(overtaken: Seen, folder: Path) -> None:
+    """Until its next heartbeat at the latest the last owner would go on writing, where it lives."""
+    who = f" ({overtaken.owner})" if overtaken.owner else ""
+    say(
+        f"{folder}: waits {_TO_FIND_OUT:.0f} seconds: its owner was overtaken and, should it live, "
+        f"stops by then{who}"
+    )
+    time.sleep(_TO_FIND_OUT)
 
 
 def _may_end(seen: Seen, me: Owner, began: float) -> bool:
@@ -152,7 +159,7 @@ def _open_new(claim: Path) -> int:
     return os.open(claim, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
 
 
-def _claim(file: Path, found: Seen | None, me: Owner) -> _Held | None:
+def _claim(file: Path, found: Seen | None, me: Owner) -> Held | None:
     """The lock, taken in the place of its `found` owner (None: there was none); None where another
     process was faster."""
     token = found.token if found else None
@@ -171,13 +178,15 @@ def _claim(file: Path, found: Seen | None, me: Owner) -> _Held | None:
     try:
         signed = _sign(claim, descriptor, me)
         if _token(file) == token and _put(claim, file, signed):
-            held = signed
+            for earlier in range(turn):
+                _claim_file(file, token, earlier).unlink(missing_ok=True)
+            # One that was passed over may have come to, and put its claim there until just now.
+            if _token(file) == signed.token:
+                held = signed
     finally:
         if held is None:
             os.close(descriptor)
             claim.unlink(missing_ok=True)
-    for earlier in range(turn):
-        _claim_file(file, token, earlier).unlink(missing_ok=True)
     return held
 
 
@@ -186,7 +195,7 @@ def _token(file: Path) -> str | None:
     return there.token if there else None
 
 
-def _put(claim: Path, file: Path, signed: _Held) -> bool:
+def _put(claim: Path, file: Path, signed: Held) -> bool:
     """Whether the claim is the lock now."""
     # It may have been passed over, by others who took this process for dead, and removed. Over NFS
     # the answer may also be to a second asking: what stands there is what counts.
@@ -195,7 +204,7 @@ def _put(claim: Path, file: Path, signed: _Held) -> bool:
     return _token(file) == signed.token
 
 
-def _sign(claim: Path, descriptor: int, me: Owner) -> _Held:
+def _sign(claim: Path, descriptor: int, me: Owner) -> Held:
     """Lock the claim where the file system can, and write into it whose it is."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,11 +215,11 @@ def _sign(claim: Path, descriptor: int, me: Owner) -> _Held:
         # Opened once more, since what is written gets to a file server when a file is closed.
         with open(claim, "r+", encoding="utf-8") as file:
             file.write(to_text(replace(me, flock=flock)))
-        return _Held(me.token, descriptor)
+        return Held(me.token, (descriptor,))
     except OSError:
         # A full disk, which must not keep anybody from deleting what fills it.
         os.ftruncate(descriptor, 0)
-        return _Held(unnamed(os.fstat(descriptor)), descriptor)
+        return Held(unnamed(os.fstat(descriptor)), (descriptor,))
 
 
 def _abandoned(claim: Path, file: Path, me: Owner) -> bool:
@@ -222,7 +231,20 @@ def _abandoned(claim: Path, file: Path, me: Owner) -> bool:
     return _time(file, me) - made > STALE
 
 
-def _release(file: Path, held: _Held) -> None:
+def _remove_leftovers(file: Path) -> None:
+    """Remove what processes left that died while they took a lock or asked for the time."""
+    # Nothing else looks like that: another folder's lock has a name that ends otherwise.
+    theirs = re.compile(rf"{re.escape(file.name)}\.([0-9a-f]{{16}}|inode-[0-9]+)(\.[0-9]+)?")
+    with contextlib.suppress(OSError):
+        now = file.stat().st_mtime  # taken just now
+        for entry in file.parent.iterdir():
+            # Best effort: in a shared folder it may be another user's.
+            with contextlib.suppress(OSError):
+                if theirs.fullmatch(entry.name) and now - entry.stat().st_mtime > STALE:
+                    entry.unlink()
+
+
+def _release(file: Path, held: Held) -> None:
     """Remove the lock, if it is still this process's own."""
     claim = _claim_file(file, held.token, 0)
     # Where that fails, with another that takes over or with the file server, the lock lies there

@@ -178,7 +178,11 @@ def _flocked(descriptor: int) -> bool | None:
 class Life(Enum):
     """What is known of an owner."""
 
+    # Its machine says so, where it was at work.
     GONE = auto()
+    # No sign of life for longer than others wait, and nothing else to go by: it may be cut off, or
+    # its machine asleep.
+    SILENT = auto()
     # An earlier life of this very job that may not be quite over.
     EARLIER = auto()
     AT_WORK = auto()
@@ -190,24 +194,24 @@ def life(seen: Seen, me: Owner, now: Callable[[], float]) -> Life:
     `now` gives the time by the clock that the file's own time is of; it is asked only where nothing
     but the heartbeat tells.
     """
-    if not _alive(seen, me, now):
-        return Life.GONE
+    if not seen.flock:
+        if _ended(seen, me):
+            return Life.GONE
+        if now() - seen.beat > STALE:
+            return Life.SILENT
     return Life.EARLIER if seen.owner and me.follows(seen.owner) else Life.AT_WORK
 
 
-def _alive(seen: Seen, me: Owner, now: Callable[[], float]) -> bool:
+def _ended(seen: Seen, me: Owner) -> bool:
+    """Whether the kernel or the process's number proves that the owner is gone."""
     owner = seen.owner
-    if seen.flock:
+    # One without a name (a full disk's) may be on any node, and the kernel here know nothing of it.
+    if owner is None or not owner.beside(me):
+        return False
+    if owner.flock and seen.flock is False:
         return True
-    if owner is None and seen.flock is False:
-        return False  # what an older version's killed process left: it had nothing but `flock`
-    if owner is not None and owner.beside(me):
-        if owner.flock and seen.flock is False:
-            return False
-        # Of one host name, too: a container on this machine may count its processes by itself.
-        if owner.host == me.host and not runs(owner.pid):
-            return False
-    return now() - seen.beat <= STALE
+    # Of one host name, too: a container on this machine may count its processes by itself.
+    return owner.host == me.host and not runs(owner.pid)
 
 
 def runs(pid: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from study.datasets import open_dataset
 from study.errors import StudyError
 from study.lock import Busy, is_held, locked
+from study.owner import this_process, to_text
 from study.provenance import ROOT
 from study.rundir import RunDirectory
 from study.runs import load_run
@@ -154,7 +156,8 @@ def test_asking_whether_it_is_held_stands_in_nobodys_way(tmp_path: Path) -> None
     assert not is_held(folder)
     # What a killed process left; somebody asks just when another wants to begin.
     left = tmp_path / ".out.lock"
-    asking = os.open(left, os.O_CREAT | os.O_RDONLY)
+    left.write_text(to_text(replace(this_process(), flock=True)))
+    asking = os.open(left, os.O_RDONLY)
     assert not is_held(folder)
     fcntl.flock(asking, fcntl.LOCK_SH)
     threading.Timer(0.03, os.close, [asking]).start()
