@@ -1,6 +1,7 @@
 """The heartbeat of a lock's owner, by which processes on other machines know that it lives."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -48,6 +49,18 @@ class Heartbeat(threading.Thread):
         self._over = threading.Event()
         # Of this thread where it acts on what it saw, and of the one that ends it.
         self._turn = threading.Lock()
+
+    def start(self) -> None:
+        """Start the thread, deaf to signals.
+
+        The kernel gives a signal to any thread that takes it, and Python acts on it in the main
+        one, which would sleep on where it waits for something.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def stop(self) -> None:
         """No further beat counts; to be called before the lock's file is removed."""

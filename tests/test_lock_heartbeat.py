@@ -16,6 +16,7 @@ import study.heartbeat
 import study.lock
 from study.lock import Busy, is_held, lock_file, locked
 from study.owner import look
+from study.stopping import SIGNALS
 from tests.locking import (
     LONG,
     REFUSING,
@@ -253,3 +254,23 @@ def test_a_full_disks_lock_holds_between_nodes(
     with locked(folder):
         assert look(lock_file(folder)).owner.pid == os.getpid()
     assert "overtaken and, should it live, stops by then\n" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_no_signal_is_given_to_the_heartbeat(tmp_path: Path) -> None:
+    """Python acts on signals in its main thread, which one given to another would not wake."""
+
+    def masks() -> dict[int, int]:
+        found = {}
+        for task in Path("/proc/self/task").iterdir():
+            [line] = [x for x in (task / "status").read_text().splitlines() if "SigBlk" in x]
+            found[int(task.name)] = int(line.split()[1], 16)
+        return found
+
+    before = masks()
+    with locked(tmp_path / "folder"):
+        inside = masks()
+        [beat] = inside.keys() - before.keys()
+        for number in SIGNALS:
+            assert inside[beat] >> (number - 1) & 1
+        assert {task: inside[task] for task in before} == before
