@@ -225,7 +225,8 @@ class Tracker:
             process.wait(INIT_TIMEOUT + FINISH_TIMEOUT + GRACE)
             answer = json.loads(process.stdout.read())
         except (subprocess.TimeoutExpired, ValueError):
-            answer = {"trouble": "its process hung or was killed"}
+            ended = process.returncode == -signal.SIGTERM
+            answer = {"stopped": True} if ended else {"trouble": "its process hung or was killed"}
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -39,7 +39,7 @@ class Heard:
         self.stop = False
 
     def note(self, number: int, frame: Any) -> None:
-        """The signals' handler: this process ends when the one that trains has ended."""
+        """SIGTERM's handler: this process ends when the one that trains has ended."""
         self.stop = True
 
 
@@ -165,7 +165,8 @@ def serve(stream: TextIO, heard: Heard) -> dict[str, Any]:
         return mirror.end(1, closed=False)
     # Whatever it is: it has to be told.
     except Exception as error:
-        if isinstance(error, ConnectionError):
+        # Not a full disk, say, which is to be told.
+        if isinstance(error, ConnectionError) or not isinstance(error, OSError):
             time.sleep(SIGNALLED)
             if heard.stop:
                 return {"stopped": True}
@@ -175,8 +176,9 @@ def serve(stream: TextIO, heard: Heard) -> dict[str, Any]:
 
 def main() -> None:
     heard = Heard()
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, heard.note)
+    signal.signal(signal.SIGTERM, heard.note)
+    # wandb's service inherits that.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # wandb and its service get neither stream: they print to both.
     messages, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)
