@@ -4,6 +4,7 @@
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -67,12 +68,19 @@ def whole_study(
     """The two stages that belong to the whole study: where each lies, and how far it is. `rows`:
     of `stages`."""
     tables = arguments.results / study.name
-    # Tables that came with the checkout are there before any run of one's own.
-    whole = all(row["evaluate"] == "done" for row in rows) and (tables / "runs.json").is_file()
+    every = all(row["evaluate"] == "done" for row in rows)
+    whole = every and _made_since(tables / "runs.json", study, arguments)
     return {
         "data": f"{arguments.data / name}: {'done' if dataset else '–'}",
         "tables": f"{tables}: {'done' if whole else '–'}",
     }
+
+
+def _made_since(record: Path, study: Study, arguments: Any) -> bool:
+    """Whether tables are of the runs as they are: some came with the checkout, or are older."""
+    measured = [study.run_directory(arguments.runs, cell).metrics for cell in study.cells]
+    newest = max(file.stat().st_mtime for file in measured)
+    return record.is_file() and record.stat().st_mtime >= newest
 
 
 def print_status(study: Study, arguments: Any, name: str) -> None:

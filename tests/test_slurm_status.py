@@ -14,8 +14,11 @@ from slurm.names import job_folder, job_name, log_pattern
 from slurm.queue import jobs_of
 from slurm.reasons import is_held, meaning, short
 from slurm.status import cancel_study, print_status
+from slurm.submit import plan
+from study.clusters import load_cluster
 from study.errors import StudyError
 from study.expansion import Study, load_study
+from tests.test_clusters import cluster
 
 KILLED = "slurmstepd: error: *** JOB 9 ON n1 CANCELLED AT 2026-01-01T00:00:00"
 
@@ -249,7 +252,8 @@ def test_cancel_ends_what_is_the_studys_and_nothing_else(queue, work, study, cap
     text, rows = shown(work, capsys)
     assert rows["ae/seed-1"]["state"] == "cancelled" and rows["vae/seed-0"]["job"] == ""
     assert "1 done, 1 cancelled, 2 not started\nTo submit the 3 of them that are left:" in text
-    assert f"--cluster configs/clusters/SITE.json --data {work[1].data}" in text
+    assert f" --data={work[1].data} " in text
+    assert " --cluster configs/clusters/SITE.json" in text
 
 
 def test_tables_alone_are_left(queue, work, undisturbed, capsys) -> None:
@@ -279,3 +283,23 @@ def test_what_ended_without_being_done(queue, work, capsys) -> None:
     assert f"\n{ended}\n    log: {log}\n    the others likewise\n" in text
     assert "data, last line of its log: no raw files" in text
     assert "DependencyNeverSatisfied: a job that it needs failed" in text
+
+
+def test_tables_that_are_older_than_the_runs_are_made_anew(undisturbed, study, tmp_path) -> None:
+    """Those that came with the checkout, say: only with all done, and tables made, is all done."""
+    site = load_cluster(cluster(tmp_path))
+    words = [f"--{name}={undisturbed[0] / name}" for name in ("data", "runs")]
+    arguments = parser().parse_args([str(study), *words, f"--results={tmp_path}"])
+    arguments.max_parallel = arguments.only = arguments.gpu = None
+
+    def stages_left() -> list[str]:
+        return [
+            one.stage for one in plan(load_study(study), arguments, site, "shapes", []).commands()
+        ]
+
+    assert stages_left() == ["tables"]
+    shutil.copytree(undisturbed[0] / "results" / "made", tmp_path / "made")
+    record = tmp_path / "made" / "runs.json"
+    assert stages_left() == []
+    os.utime(record, (1, 1))
+    assert stages_left() == ["tables"]
