@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 from study.jsonfile import read_json_object
+from tests import made
 from tests.reproducing import folders
 from tests.slurm_lab import Lab, Row
 
@@ -30,6 +31,15 @@ def write_site(folder: Path, name: str = "site", **changes: object) -> Path:
     }
     path = folder / f"{name}.json"
     path.write_text(json.dumps(site | changes))
+    return path
+
+
+def write_study(folder: Path) -> Path:
+    """A study of one run, `ae`, with its data."""
+    made.dataset(folder / "data", "shapes")
+    made.run_file(folder, name="ae", dataset="shapes")
+    path = folder / "made.json"
+    path.write_text(json.dumps(made.study_config({"ae": "ae.json"}, seeds=[0])))
     return path
 
 

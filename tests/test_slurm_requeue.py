@@ -67,6 +67,33 @@ def test_a_scancel_while_the_checkpoint_of_a_warning_is_written_holds(slurm, tmp
     assert "ended by SLURM, so it does not requeue itself" in waiting.log.read_text()
 
 
+def test_a_job_goes_back_into_the_queue_so_often_and_no_more(slurm: Lab, tmp_path: Path) -> None:
+    """Two elements of an array, each by itself; all that they do is to be stopped."""
+    # Whoever was stopped hears no further signal; SLURM sends one to what it requeues.
+    stopped = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "from slurm.requeue import requeue; requeue(2)"
+    )
+    script = f"{sys.executable} -c '{stopped}'"
+    how = ("--requeue", "--open-mode=append", f"--output={tmp_path}/%a.log", f"--chdir={ROOT}")
+    array = slurm.run("sbatch", "--parsable", "--array=0-1", *how, f"--wrap={script}").strip()
+    slurm.wait(over(slurm, array))
+    for index in (0, 1):
+        element = f"{array}_{index}"
+        assert (job(slurm, element).state, job(slurm, element).restarts) == ("COMPLETED", 2)
+        said = [
+            line
+            for line in (tmp_path / f"{index}.log").read_text().splitlines()
+            if line.startswith("job ")
+        ]
+        assert said == [
+            f"job {element}: back in the queue for restart 1 of at most 2",
+            f"job {element}: back in the queue for restart 2 of at most 2",
+            f"job {element}: not requeued, restart 2 was the last it may have; "
+            f"the same submission goes on from here",
+        ]
+
+
 def test_outside_of_slurm_nothing_is_requeued(monkeypatch, capfd) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     requeue(20)

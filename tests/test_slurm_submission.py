@@ -3,7 +3,6 @@
 The Python of these jobs is a stand-in that writes down what it was given.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -12,13 +11,10 @@ from unittest import mock
 
 import pytest
 
-from slurm.names import job_folder
 from study.errors import StudyError
-from study.lock import Busy, locked
 from study.provenance import ROOT
-from tests import made
 from tests.slurm_lab import Lab
-from tests.slurm_study import job, over, records, slurm_command, words, write_site
+from tests.slurm_study import job, over, records, slurm_command, words, write_site, write_study
 
 MARK = "was-executed.partial"
 HOSTILE = f'it\'s "so" $(touch {MARK}) `touch {MARK}`; touch {MARK} & * %j ü'
@@ -31,11 +27,7 @@ env -0 >"$GIVEN.$3.variables"
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    made.dataset(tmp_path / "data", "shapes")
-    made.run_file(tmp_path, name="ae", dataset="shapes")
-    path = tmp_path / "made.json"
-    path.write_text(json.dumps(made.study_config({"ae": "ae.json"}, seeds=[0])))
-    return path
+    return write_study(tmp_path)
 
 
 def stand_in(venv: Path) -> Path:
@@ -162,8 +154,9 @@ CONDA = """#!/bin/sh
 cat <<'END'
 conda() {
     [[ $1 = activate && -d $STAND_IN_ENVS/$2 ]] || { echo "EnvironmentNameNotFound: $2"; return 1; }
+    # What is active already keeps its place on PATH.
+    [[ $CONDA_PREFIX = $STAND_IN_ENVS/$2 ]] || export PATH="$STAND_IN_ENVS/$2/bin:$PATH"
     export CONDA_PREFIX=$STAND_IN_ENVS/$2 CONDA_DEFAULT_ENV=$2
-    export PATH="$CONDA_PREFIX/bin:$PATH"
 }
 END
 """
@@ -180,14 +173,18 @@ def conda(tmp_path: Path) -> Path:
     return program
 
 
-@pytest.mark.parametrize("name", ["vae-study", "nobody"])
+@pytest.mark.parametrize(
+    ("name", "active"), [("vae-study", False), ("vae-study", True), ("nobody", False)]
+)
 def test_a_conda_environment_is_activated(
-    name: str, slurm: Lab, study: Path, tmp_path: Path, conda: Path
+    name: str, active: bool, slurm: Lab, study: Path, tmp_path: Path, conda: Path
 ) -> None:
+    """Also where it was active when the study was submitted, and another Python comes first."""
     variables = {"STAND_IN_ENVS": str(tmp_path / "envs"), "GIVEN": str(tmp_path / "given")}
     site = write_site(tmp_path, environment={"conda": name}, variables=variables)
     path = f"{conda.parent}:{os.environ['PATH']}"
-    with mock.patch.dict(os.environ, {"PATH": path}):
+    before = {"CONDA_PREFIX": str(tmp_path / "envs" / name)} if active else {}
+    with mock.patch.dict(os.environ, {"PATH": path} | before):
         log = run_job(slurm, tmp_path, *words(study, tmp_path, "--cluster", site))
     if name == "vae-study":
         assert log == ""
@@ -227,104 +224,3 @@ def test_a_virtual_environment_that_is_not_there_is_refused_at_once(
     site = write_site(tmp_path, environment={"venv": str(tmp_path / "none")})
     with pytest.raises(StudyError, match="environment.venv: .*is no virtual environment"):
         slurm_command(slurm, *words(study, tmp_path, "--cluster", site))
-
-
-# --- several submissions -------------------------------------------------------------------------
-
-
-def held(folder: Path) -> Path:
-    """A cluster file by which jobs wait for ever."""
-    return write_site(folder, sbatch={"cpus_per_task": 1, "mem": "1G", "options": ["--hold"]})
-
-
-def waiting(lab: Lab) -> dict[str, str]:
-    """Names of jobs that wait, by their number."""
-    return {row.id: row.name for row in lab.jobs() if row.state == "PENDING"}
-
-
-def test_two_submissions_at_once_are_one(slurm: Lab, study: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "slurm", *words(study, tmp_path, "--cluster", held(tmp_path))]
-    before = waiting(slurm).keys()
-    both = [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | slurm.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    new = {number: name for number, name in waiting(slurm).items() if number not in before}
-    try:
-        assert sorted(name.rpartition(".")[2] for name in new.values()) == ["run", "tables"], said
-        assert sorted(records(tmp_path, "made")) == ["run", "tables"]
-        [other] = [text for text in said if not text.startswith("job ")]
-        assert other.count("\n") == 1
-        assert any(words in other for words in ("at work", "nothing to submit")), other
-    finally:
-        slurm.run("scancel", *new)
-
-
-def test_a_submission_under_way_is_named(slurm: Lab, study: Path, tmp_path: Path) -> None:
-    from study.expansion import load_study
-
-    before = len(slurm.jobs())
-    with (
-        locked(job_folder(load_study(study), tmp_path / "runs")),
-        pytest.raises(Busy, match="at work"),
-    ):
-        slurm_command(slurm, *words(study, tmp_path, "--cluster", held(tmp_path)))
-    assert len(slurm.jobs()) == before
-
-
-def test_cancel_ends_this_studys_jobs_and_no_others(
-    slurm: Lab, study: Path, tmp_path: Path
-) -> None:
-    """Those of the same study with other runs, and of others, go on."""
-    site = held(tmp_path)
-    before = waiting(slurm)
-    slurm_command(slurm, *words(study, tmp_path, "--cluster", site))
-    this = waiting(slurm).keys() - before.keys()
-    other = [*words(study, tmp_path, "--cluster", site), "--runs", str(tmp_path / "elsewhere")]
-    slurm_command(slurm, *other)
-    slurm.run("sbatch", "--hold", "--output=/dev/null", "--job-name=made", "--wrap=true")
-    others = waiting(slurm).keys() - before.keys() - this
-    assert (len(this), len(others)) == (2, 3)
-    try:
-        slurm_command(slurm, *words(study, tmp_path, "--cancel"))
-        assert waiting(slurm).keys() - before.keys() == others
-    finally:
-        slurm.run("scancel", *others, *this)
-
-
-# --- requeues ------------------------------------------------------------------------------------
-
-
-def test_a_job_goes_back_into_the_queue_so_often_and_no_more(slurm: Lab, tmp_path: Path) -> None:
-    """Two elements of an array, each by itself; all that they do is to be stopped."""
-    # Whoever was stopped hears no further signal; SLURM sends one to what it requeues.
-    stopped = (
-        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        "from slurm.requeue import requeue; requeue(2)"
-    )
-    script = f"{sys.executable} -c '{stopped}'"
-    how = ("--requeue", "--open-mode=append", f"--output={tmp_path}/%a.log", f"--chdir={ROOT}")
-    array = slurm.run("sbatch", "--parsable", "--array=0-1", *how, f"--wrap={script}").strip()
-    slurm.wait(over(slurm, array))
-    for index in (0, 1):
-        element = f"{array}_{index}"
-        assert (job(slurm, element).state, job(slurm, element).restarts) == ("COMPLETED", 2)
-        said = [
-            line
-            for line in (tmp_path / f"{index}.log").read_text().splitlines()
-            if line.startswith("job ")
-        ]
-        assert said == [
-            f"job {element}: back in the queue for restart 1 of at most 2",
-            f"job {element}: back in the queue for restart 2 of at most 2",
-            f"job {element}: not requeued, restart 2 was the last it may have; "
-            f"the same submission goes on from here",
-        ]
