@@ -14,8 +14,11 @@ from evaluate.run import up_to_date
 from study.datasets import Dataset, open_dataset
 from study.errors import StudyError
 from study.expansion import Cell, Study, load_study
+from study.identity import differences
 from study.lock import is_held
 from study.overrides import flatten
+from study.rundir import RunDirectory
+from train.run import run_identity
 
 
 def prepared(name: str, arguments: Any) -> Dataset | None:
@@ -30,6 +33,8 @@ def state(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> 
     begun = directory.record.is_file()
     epochs = f"{directory.epochs()}/{cell.run.trainer.num_epochs}" if begun else "–"
     states = {"run": cell.title, "epochs": epochs, "train": "–", "evaluate": "–"}
+    if dataset is not None and _another(directory, run_identity(cell.run, dataset)):
+        return states | {"train": "another run"}
     if directory.trained:
         states["train"] = "done"
     elif begun:
@@ -45,6 +50,14 @@ def state(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> 
     if unfinished and is_held(directory.path):
         states[unfinished[0]] = "running"
     return states
+
+
+def _another(directory: RunDirectory, identity: dict[str, Any]) -> bool:
+    """Whether a run of another config, or on other data, is what lies there."""
+    try:
+        return bool(differences(directory.read(), identity, evaluation=False))
+    except StudyError:  # none is there, or one that another version has written
+        return False
 
 
 def stages(study: Study, arguments: Any, dataset: Dataset | None) -> list[dict[str, str]]:

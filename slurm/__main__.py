@@ -93,6 +93,10 @@ def show_estimate(study: Any, arguments: Any, site: Any) -> int:
     from slurm.estimate import estimate_study
     from slurm.submit import chosen
 
+    cores = site and site.resources("run").cpus_per_task
+    if cores:
+        # As the job has it (slurm/environment.sh): the processes that are timed inherit it.
+        os.environ.setdefault("OMP_NUM_THREADS", str(min(cores, os.cpu_count() or cores)))
     cells = chosen(study, arguments.only)
     print("\n".join(estimate_study(study, arguments, site, cells)))
     return 0

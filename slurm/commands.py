@@ -10,7 +10,10 @@ from study.errors import RunFailed, StudyError
 # Seconds; a controller that is busy may take a while, one that is gone is never heard of.
 PATIENCE = 60
 # What SLURM's commands say where there is no controller, or none that is known here.
-_NO_ANSWER = ("Unable to contact", "Connection refused", "configuration source")
+_NO_ANSWER = (
+    *("Unable to contact", "Connection refused", "configuration source"),
+    "Unable to process configuration file",
+)
 
 
 # Which SLURM is meant, and what a person asks of it for all jobs that a cluster file is silent on.
@@ -34,6 +37,10 @@ def ask(
     `environment`: further variables. Silent where there is no such command or no answer, RunFailed,
     with what it said, where it refuses.
     """
+    config = os.environ.get("SLURM_CONF")
+    if config is not None and not Path(config).is_file():
+        # SLURM itself would look for it for a minute.
+        raise Silent(f"SLURM_CONF names {config}, which is not there: is that SLURM still running?")
     known = {k: v for k, v in os.environ.items() if not speaks_to_slurm(k)}
     try:
         done = subprocess.run(
@@ -61,7 +68,8 @@ def ask(
         )
         if any(sign in done.stderr for sign in _NO_ANSWER):
             # The last of several lines says what came of the others.
-            raise Silent(said[-1])
+            unset = "" if config else " (SLURM_CONF is not set)"
+            raise Silent(said[-1] + unset)
         raise RunFailed("; ".join(line.strip() for line in said if line.strip()))
     return done.stdout
 

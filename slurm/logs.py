@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slurm.names import job_folder
 from study.errors import StudyError
@@ -75,13 +76,15 @@ def element_titles(study: Study, runs: Path, job: str) -> dict[int, str]:
     return {int(index): title for index, title in elements.items()}
 
 
+def last_record(study: Study, runs: Path) -> dict[str, Any]:
+    """What is known of the job of the study that was submitted last; nothing of none."""
+    records = [file for file in job_folder(study, runs).glob("*.json") if file.stem.isdecimal()]
+    return read_json_object(max(records, key=lambda file: int(file.stem))) if records else {}
+
+
 def last_variables(study: Study, runs: Path) -> dict[str, str]:
     """What the cluster file set in the environment of the jobs that were submitted last."""
-    records = [file for file in job_folder(study, runs).glob("*.json") if file.stem.isdecimal()]
-    if not records:
-        return {}
-    record = read_json_object(max(records, key=lambda file: int(file.stem)))
-    found = record.get("environment", {})
+    found = last_record(study, runs).get("environment", {})
     return {name: value for name, value in found.items() if not name.startswith("VAE_STUDY_")}
 
 

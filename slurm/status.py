@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from evaluate.status import prepared, stages, whole_study
-from slurm.logs import Ending, ending, job_of, newest_logs
+from slurm.logs import Ending, ending, job_of, last_record, newest_logs
 from slurm.plan import study_words
 from slurm.queue import Job, Queue, cancel, jobs_of, read_queue
 from slurm.reasons import is_held, meaning, short
@@ -64,7 +64,8 @@ def print_status(study: Study, arguments: Any, name: str) -> None:
     _print_ends(lines)
     _print_last_lines(queue, whole, logs)
     tabled = whole["tables"].endswith("done")
-    _print_summary([line.kind for line in lines], tabled, queue, arguments)
+    command = _submission(study, arguments)
+    _print_summary([line.kind for line in lines], tabled, queue, command)
 
 
 def _line(
@@ -221,7 +222,7 @@ def _print_last_lines(queue: Queue, whole: dict[str, str], logs: dict[str, Path]
             print(f"    log: {logs[stage]}")
 
 
-def _print_summary(kinds: list[str], tabled: bool, queue: Queue, arguments: Any) -> None:
+def _print_summary(kinds: list[str], tabled: bool, queue: Queue, command: str) -> None:
     """Runs by how far they are, and how to go on; `tabled`: whether the tables are made."""
     counted = Counter(kinds)
     shown = [f"{counted[kind]} {kind}" for kind in _KINDS if counted[kind]]
@@ -230,14 +231,16 @@ def _print_summary(kinds: list[str], tabled: bool, queue: Queue, arguments: Any)
         print(f"The queue is not shown: {queue.silent}")
     elif left := sum(counted[kind] for kind in _TO_SUBMIT):
         some = f"the {left} of them that {'is' if left == 1 else 'are'} left"
-        print(f"To submit {'them' if left == len(kinds) else some}:\n  {_submission(arguments)}")
+        mended = ", once the cause is mended" if counted["failed"] else ""
+        print(f"To submit {'them' if left == len(kinds) else some}{mended}:\n  {command}")
     elif not (tabled or queue.whole.get("tables")):
-        print(f"To submit what makes the tables:\n  {_submission(arguments)}")
+        print(f"To submit what makes the tables:\n  {command}")
 
 
-def _submission(arguments: Any) -> str:
+def _submission(study: Study, arguments: Any) -> str:
     """The command that submits what is left, as typed."""
-    site = getattr(arguments, "cluster", None) or "configs/clusters/SITE.json"
+    site = getattr(arguments, "cluster", None) or last_record(study, arguments.runs).get("cluster")
+    site = site or "configs/clusters/SITE.json"
     words = ["python", "-m", "slurm", *study_words(arguments), "--cluster", str(site)]
     return shlex.join(words)
 

@@ -168,7 +168,7 @@ def dry_run(study: Study, arguments: Any, site: ClusterConfig, name: str) -> str
 def submit(study: Study, arguments: Any, site: ClusterConfig, name: str) -> list[str]:
     """Submit what is to be, one submission of a study at a time; a line for each job.
 
-    Busy where another is under way; Silent where SLURM does not answer; RunFailed where it
+    Busy where another is under way; Silent where SLURM does not answer; StudyError where it
     refuses, with what had been submitted by then.
     """
     _check_environment(site, arguments)
@@ -181,10 +181,10 @@ def submit(study: Study, arguments: Any, site: ClusterConfig, name: str) -> list
         folder.mkdir(parents=True, exist_ok=True)
         # A Ctrl-C or a lost connection in between would leave an array whose tables nobody makes.
         with deferred(), _hung_up():
-            return _submit_all(study, folder, what)
+            return _submit_all(study, folder, what, arguments.cluster)
 
 
-def _submit_all(study: Study, folder: Path, what: Submission) -> list[str]:
+def _submit_all(study: Study, folder: Path, what: Submission, site: Path) -> list[str]:
     jobs: dict[str, str] = {}
     lines: list[str] = []
     for one in what.commands():
@@ -192,9 +192,12 @@ def _submit_all(study: Study, folder: Path, what: Submission) -> list[str]:
         try:
             jobs[one.stage] = _sbatch(words, one.environment)
         except StudyError as error:
-            so_far = f" (submitted before that: {', '.join(lines)})" if lines else ""
-            raise RunFailed(f"the {one.stage} job: {one_line(error)}{so_far}") from None
-        _record(study, folder, one, jobs[one.stage], words)
+            so_far = f"; submitted before that: {', '.join(lines)}" if lines else ""
+            raise type(error)(
+                f"the {one.stage} job, as {site} has it (stages.{one.stage}, sbatch): "
+                f"{one_line(error)}{so_far}"
+            ) from None
+        _record(study, folder, one, jobs[one.stage], words, site)
         lines.append(_said(study, one, jobs[one.stage], what))
     return lines
 
@@ -206,11 +209,11 @@ def _sbatch(words: list[str], environment: dict[str, str]) -> str:
     except Silent as silent:
         raise RunFailed(f"{silent}; it may have been submitted: --status tells") from None
     except RunFailed as error:
-        if "array specification" not in str(error):
-            raise
-        raise RunFailed(
-            f"{error}; indices may go up to MaxArraySize - 1: 'scontrol show config' has it"
-        ) from None
+        hint = ""
+        if "array specification" in str(error):
+            hint = "; indices may go up to MaxArraySize - 1: 'scontrol show config' has it"
+        # What sbatch refuses is what was asked for.
+        raise StudyError(f"{error}{hint}") from None
     # A cluster's name may follow.
     job = re.match(r"\d+", said.strip())
     if job is None:
@@ -245,14 +248,17 @@ def _nothing(study: Study, what: Submission) -> str:
     )
 
 
-def _record(study: Study, folder: Path, one: Command, job: str, words: list[str]) -> None:
+def _record(
+    study: Study, folder: Path, one: Command, job: str, words: list[str], site: Path
+) -> None:
     """`<job>.json`: what an index of the array stood for, and what was typed."""
     elements = {str(index): study.cells[index].title for index in one.indices}
     write_json(
         folder / f"{job}.json",
         {"job": job, "stage": one.stage, "study": study.name, "digest": digest(study)}
         | ({"elements": elements} if one.stage == "run" else {})
-        | {"submitted": now(), "environment": one.environment, "command": words},
+        | {"submitted": now(), "cluster": str(site)}
+        | {"environment": one.environment, "command": words},
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from evaluate.status import changes, state
 from reproduce import parser
 from study.datasets import open_dataset
-from study.expansion import load_study
+from study.expansion import Study, load_study
 from study.lock import locked
 from study.overrides import parse_overrides
 from study.provenance import ROOT
@@ -95,8 +95,8 @@ def test_status_tells_running_from_stopped(undisturbed, study: Path, tmp_path: P
     arguments = parser().parse_args([str(study), "--runs", str(work)])
     dataset = open_dataset(undisturbed[0] / "data", "shapes")
 
-    def states() -> tuple[str, str]:
-        found = state(loaded, cell, arguments, dataset)
+    def states(of: Study = loaded) -> tuple[str, str]:
+        found = state(of, of.cells[0], arguments, dataset)
         return found["train"], found["evaluate"]
 
     with locked(run.path):
@@ -106,7 +106,8 @@ def test_status_tells_running_from_stopped(undisturbed, study: Path, tmp_path: P
     assert states() == ("done", "–")
     shutil.rmtree(run.path)
     words = ["--data", undisturbed[0] / "data", "--out", run.path]
-    words += ["--set", "trainer.num_epochs=1000000"]
+    longer = load_study(study, overrides={"trainer.num_epochs": 1_000_000})
+    words += ["--set", "trainer.num_epochs=1000000", "--seed", str(cell.seed)]
     process = subprocess.Popen(
         [sys.executable, "-m", "train", study.parent / "ae.json", *words],
         cwd=ROOT,
@@ -117,11 +118,12 @@ def test_status_tells_running_from_stopped(undisturbed, study: Path, tmp_path: P
         while not run.record.is_file():
             assert process.poll() is None
             time.sleep(0.05)
-        assert states() == ("running", "–")
+        assert states(longer) == ("running", "–")
     finally:
         process.kill()
         process.wait()
-    assert states() == ("stopped", "–")
+    assert states(longer) == ("stopped", "–")
+    assert states() == ("another run", "–")
 
 
 def test_only_one_stage(study: Path, tmp_path: Path) -> None:

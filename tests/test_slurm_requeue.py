@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.commands import speaks_to_slurm
+from slurm.commands import Silent, ask, speaks_to_slurm
 from slurm.requeue import requeue
 from study.provenance import ROOT
 from tests.slurm_lab import Lab
@@ -110,3 +110,11 @@ def test_outside_of_slurm_nothing_is_requeued(monkeypatch, capfd) -> None:
 )
 def test_variables_of_the_shell_that_speak_to_slurm(name: str, dropped: bool) -> None:
     assert speaks_to_slurm(name) == dropped
+
+
+def test_a_slurm_that_is_not_there_is_one_line_at_once(tmp_path: Path, monkeypatch) -> None:
+    """SLURM's own commands look for the file for a minute."""
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    with pytest.raises(Silent, match="SLURM_CONF names .*, which is not there") as error:
+        ask(["squeue"])
+    assert error.value.status == 2

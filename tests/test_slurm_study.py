@@ -132,9 +132,11 @@ def test_there_are_one_log_and_one_record_a_job(shapes: Shapes) -> None:
         assert first.startswith(f"job {name.partition('-')[2].removesuffix('.log')} on ")
 
 
-def test_a_second_submission_has_the_tables_alone_to_do(slurm: Lab, shapes: Shapes) -> None:
+def test_a_second_submission_has_nothing_to_do(slurm: Lab, shapes: Shapes) -> None:
     site = write_site(shapes.work)
-    said = slurm_command(slurm, *words(SHAPES, shapes.work, "--cluster", site, *TINY, "--dry-run"))
+    command = words(SHAPES, shapes.work, "--cluster", site, *TINY, "--dry-run")
+    assert "nothing to submit: of the runs asked for 5 are done" in slurm_command(slurm, *command)
+    said = slurm_command(slurm, *command, "--only", "tables")
     assert "slurm/tables.sbatch" in said and "slurm/run.sbatch" not in said
 
 
