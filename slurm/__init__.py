@@ -1,0 +1,1 @@
+"""Studies on a SLURM cluster: submitted, followed, and what a job does."""
