@@ -35,14 +35,13 @@ from train.execution import wait_for
 from train.latents import latents_of
 from train.latents.base import Latents, Sampler
 from train.latents.draws import Blocks
+from train.latents.fitted import MOST_FOR_MIXTURE
 from train.latents.learning import watched
 from train.run import prepared
 
 # Images that are reconstructed, samples that are drawn and measured, images that samplers are
 # fitted to, images that samples are compared with, and steps of a fit.
 IMAGES, SAMPLES, FITTED_TO, COMPARED, STEPS = 256, Blocks.SIZE, 2048, 4096, 20
-# Of a mixture's fit: more images are not looked at (`train.latents.fitted`).
-_MOST_FITTED_TO = 50_000
 _BATCH = 64
 
 
@@ -189,7 +188,7 @@ class _Timed:
         # What is neither the pass nor a network's steps is a mixture's fit, where there is one.
         rest = max(0.0, seconds - sum(passes) - watch.spent)
         of_all = len(self.training) / len(shown)
-        of_fitted = min(len(self.training), _MOST_FITTED_TO) / len(shown)
+        of_fitted = min(len(self.training), MOST_FOR_MIXTURE) / len(shown)
         return sum(passes) * of_all + watch.whole + rest * of_fitted, found
 
     def _samples(self, samplers: list[Sampler]) -> tuple[float, list[str]]:

@@ -14,10 +14,9 @@ from evaluate.run import up_to_date
 from study.datasets import Dataset, open_dataset
 from study.errors import StudyError
 from study.expansion import Cell, Study, load_study
-from study.identity import differences
 from study.lock import is_held
 from study.overrides import flatten
-from study.rundir import RunDirectory
+from study.rundir import AnotherRun, RunDirectory
 from train.run import run_identity
 
 
@@ -42,9 +41,9 @@ def state(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> 
     known = directory.trained and dataset is not None
     if known and up_to_date(directory, study.split, dataset, arguments.weights):
         states["evaluate"] = "done"
-    failed = directory.failed_stage()
-    if failed and states[failed] != "done":
-        states[failed] = "failed"
+    failed = directory.failed()
+    if failed and states[failed[0]] != "done":
+        states[failed[0]] = "failed"
     # Whoever holds the directory is at its first stage that is not done.
     unfinished = [stage for stage in ("train", "evaluate") if states[stage] != "done"]
     if unfinished and is_held(directory.path):
@@ -55,9 +54,12 @@ def state(study: Study, cell: Cell, arguments: Any, dataset: Dataset | None) -> 
 def _another(directory: RunDirectory, identity: dict[str, Any]) -> bool:
     """Whether a run of another config, or on other data, is what lies there."""
     try:
-        return bool(differences(directory.read(), identity, evaluation=False))
+        directory.refuse_another(identity)
+    except AnotherRun:
+        return True
     except StudyError:  # none is there, or one that another version has written
         return False
+    return False
 
 
 def stages(study: Study, arguments: Any, dataset: Dataset | None) -> list[dict[str, str]]:

@@ -12,8 +12,6 @@ from train.staging import amount
 
 # Time that timing a study's rows takes, generously.
 _TIME = "00:20:00"
-# What a command need not say.
-_DEFAULTS = ("--data=data", "--runs=runs", "--results=results")
 
 
 def wants_gpu(rows: list[Row], site: ClusterConfig | None) -> bool:
@@ -26,7 +24,7 @@ def wants_gpu(rows: list[Row], site: ClusterConfig | None) -> bool:
 def timing_command(arguments: Any, site: ClusterConfig | None) -> str:
     """The command that times the study on a node with a GPU, as a person types it."""
     python, asked = ".venv/bin/python", ["--partition=gpu", "--gres=gpu:1", f"--time={_TIME}"]
-    words = [word for word in study_words(arguments) if word not in _DEFAULTS]
+    words = study_words(arguments)
     if site is not None:
         resources = site.resources("run").model_copy(update={"time": _TIME, "options": []})
         asked = asked_for(resources, arguments.gpu)

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from slurm.requeue import own_job, requeue, restarts
-from study.cli import Parser, add_measuring, add_study, seed
+from slurm.requeue import requeue
+from study.cli import Parser, add_measuring, add_run, add_study
 from study.errors import RunFailed, Stopped, StudyError, one_line, run_command
+from study.job import own_job, restarts
 from study.stopping import stoppable
 
 # How often a job goes back into the queue where no cluster file has a word on it.
@@ -36,11 +37,7 @@ def of_a_study(stage: str) -> Parser:
 def of_a_run() -> Parser:
     """The command line of a job that is given a run file."""
     made = Parser(prog="python -m slurm.job run", description="Train a run, and evaluate it.")
-    made.add_argument("run", type=Path, metavar="RUN.json", help="a file of configs/runs/")
-    made.add_argument("--seed", type=seed, help="in place of trainer.seed")
-    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets (data)")
-    made.add_argument("--out", type=Path, help="run directory")
+    add_run(made)
     made.add_argument("--max-requeues", type=int, default=REQUEUES, metavar="N")
     add_measuring(made)
     return made
@@ -173,12 +170,13 @@ def missing(study: Any, arguments: Any, dataset: Any) -> list[str]:
         states = state(study, cell, arguments, dataset)
         if states["evaluate"] == "done":
             continue
-        why = study.run_directory(arguments.runs, cell).failure_line()
+        directory = study.run_directory(arguments.runs, cell)
+        failed = directory.failed()
+        why = failed and f"{failed[0]} failed: {failed[1]}"
         if why is None and cell.title in logs:
             # What SLURM has killed could not say why itself.
             why = f"{logs[cell.title]} ends with: {ending(logs[cell.title]).line}"
-        record = study.run_directory(arguments.runs, cell).record
-        far = "not finished" if record.is_file() else "never started"
+        far = "not finished" if directory.record.is_file() else "never started"
         found.append(f"{cell.title} ({why or far})")
     return found
 

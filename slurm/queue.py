@@ -89,20 +89,29 @@ def read_queue(study: Study, runs: Path) -> Queue:
     except (Silent, RunFailed) as error:
         return Queue(silent=one_line(error))
     known = {cell.title for cell in study.cells}
-    titles: dict[str, dict[int, str]] = {}
+    titles = titles_of(study, runs, jobs)
     # One that runs stands before one that waits.
     for job in sorted(jobs, key=lambda job: job.waits):
         if job.stage != "run":
             found.whole.setdefault(job.stage, []).append(job)
             continue
-        if job.array not in titles:
-            titles[job.array] = element_titles(study, runs, job.array)
-        title = titles[job.array].get(-1 if job.index is None else job.index)
+        title = titles[job.id]
         if title in known:
             found.runs.setdefault(title, []).append(job)
         else:
             found.strange.append((job, title))
     return found
+
+
+def titles_of(study: Study, runs: Path, jobs: Iterable[Job]) -> dict[str, str | None]:
+    """The run that each element of an array stands for, by the element's id; None of one that
+    stands for none. StudyError where a record of the study's jobs is none."""
+    elements = [job for job in jobs if job.stage == "run"]
+    arrays = {job.array for job in elements}
+    titles = {array: element_titles(study, runs, array) for array in arrays}
+    return {
+        job.id: None if job.index is None else titles[job.array].get(job.index) for job in elements
+    }
 
 
 def _list(names: Iterable[str], form: str) -> str:

@@ -1,32 +1,16 @@
 """A job that was stopped goes back into the queue by itself."""
 
-import os
 import re
 
 from slurm.commands import ask
 from study.errors import StudyError, one_line
+from study.job import own_job, restarts
 from study.progress import say
 
 # SLURM's words for a job that it has ended itself, by scancel say, and whose end we merely see;
 # PENDING is one that it has put back into the queue, because its node failed, say.
 _ENDED = ("COMPLETING", "CANCELLED", "PREEMPTED", "REQUEUED", "NODE_FAIL", "PENDING")
 SAME = "the same submission goes on from here"
-
-
-def own_job() -> str | None:
-    """The SLURM job that this process is of; None where it is of none.
-
-    In an array its element: SLURM_JOB_ID of the last element is that of the whole array, which
-    `scontrol requeue` would start again.
-    """
-    array, index = (os.environ.get(f"SLURM_ARRAY_{part}") for part in ("JOB_ID", "TASK_ID"))
-    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID")
-
-
-def restarts() -> int:
-    """How often SLURM has started this job again, be it for us or for a node that failed."""
-    count = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return int(count) if count.isdecimal() else 0
 
 
 def requeue(limit: int) -> None:

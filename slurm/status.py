@@ -17,7 +17,6 @@ from slurm.plan import study_words
 from slurm.queue import Job, Queue, cancel, jobs_of, read_queue
 from slurm.reasons import is_held, meaning, short
 from study.expansion import Study
-from study.jsonfile import read_json_object
 from study.rundir import RunDirectory
 
 _STATES = {"PENDING": "queued", "COMPLETING": "ending", "CONFIGURING": "starting"}
@@ -94,7 +93,7 @@ def _end(directory: RunDirectory, log: Path | None, split: str, queue_known: boo
     Of a log that SLURM has not closed, nothing is known unless the queue is.
     """
     of_log = None if log is None else ending(log)
-    if directory.failure.is_file():
+    if (failed := directory.failed()) is not None:
         killed_later = (
             of_log is not None
             and log is not None
@@ -102,9 +101,7 @@ def _end(directory: RunDirectory, log: Path | None, split: str, queue_known: boo
             and log.stat().st_mtime > directory.failure.stat().st_mtime + 1
         )
         if not killed_later:
-            failure = read_json_object(directory.failure)
-            line = f"{failure.get('stage')}: {failure.get('error')}"
-            return Ending("failed", line, "", certain=True)
+            return Ending("failed", f"{failed[0]}: {failed[1]}", "", certain=True)
     # What was measured once, and is to be measured anew, did not fail.
     if of_log is None or not (queue_known or of_log.certain):
         return None

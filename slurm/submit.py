@@ -12,10 +12,9 @@ from typing import Any
 
 from evaluate.status import prepared, stages, whole_study
 from slurm.commands import Silent, ask
-from slurm.logs import element_titles
 from slurm.names import check_log_folder, job_folder
 from slurm.plan import Command, command, digest, variables
-from slurm.queue import Job, jobs_of
+from slurm.queue import Job, jobs_of, titles_of
 from slurm.raw import check_raw
 from study.clusters import ClusterConfig
 from study.errors import RunFailed, StudyError, one_line
@@ -95,7 +94,8 @@ def plan(
     runs = [job for job in queue if job.stage == "run"]
     # One that is ending has left its run done, or leaves it to be done.
     ending = [job for job in runs if job.state == "COMPLETING"]
-    at_work = {_title(study, arguments, job) for job in runs if job not in ending}
+    titles = titles_of(study, arguments.runs, runs)
+    at_work = {titles[job.id] for job in runs if job not in ending}
     cells = chosen(study, arguments.only)
     done = [
         cell
@@ -123,12 +123,6 @@ def plan(
         done=len(done),
         busy=len(cells) - len(done) - len(left),
     )
-
-
-def _title(study: Study, arguments: Any, job: Job) -> str | None:
-    """The run that an element of an array is of."""
-    index = -1 if job.index is None else job.index
-    return element_titles(study, arguments.runs, job.array).get(index)
 
 
 def _ids(queue: Sequence[Job], stage: str) -> list[str]:

@@ -68,6 +68,25 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """A run file, what is changed of it, and where its data and its directory are."""
+    parser.add_argument("run", type=Path, metavar="RUN.json", help="a file of configs/runs/")
+    parser.add_argument("--seed", type=seed, help="in place of trainer.seed")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key, e.g. model.beta=4; may be given several times",
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder of data sets (data)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="run directory; without it runs/single/<data>-<run>/seed-<n>"
+    )
+
+
 def add_study(parser: argparse.ArgumentParser) -> None:
     """A study and the options that say which runs it is of, on which data, and where all lies."""
     parser.add_argument("study", type=Path, metavar="STUDY.json", help="a file of configs/studies/")

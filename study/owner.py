@@ -25,6 +25,8 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 
+from study.job import own_job, restarts
+
 # Seconds. A heartbeat may be missed a few times, with a file server that hangs for a minute.
 STALE = 120.0
 
@@ -72,10 +74,6 @@ class Owner:
 def this_process() -> Owner:
     """This process as the owner of a lock that it is about to take."""
     of = os.environ.get
-    job = of("SLURM_JOB_ID")
-    if of("SLURM_ARRAY_JOB_ID") and of("SLURM_ARRAY_TASK_ID"):
-        job = f"{of('SLURM_ARRAY_JOB_ID')}_{of('SLURM_ARRAY_TASK_ID')}"
-    restarts = of("SLURM_RESTART_COUNT", "0")
     return Owner(
         token=secrets.token_hex(8),
         node=of("SLURMD_NODENAME"),
@@ -83,8 +81,8 @@ def this_process() -> Owner:
         machine=_machine(),
         pid=os.getpid(),
         cluster=of("SLURM_CLUSTER_NAME"),
-        job=job or None,
-        restarts=int(restarts) if restarts.isdecimal() else 0,
+        job=own_job(),
+        restarts=restarts(),
         since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         flock=False,
     )

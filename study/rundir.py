@@ -205,16 +205,12 @@ class RunDirectory(Measured):
                     self.failure, {"stage": stage, "error": one_line(error), "traceback": trace}
                 )
 
-    def failed_stage(self) -> str | None:
-        """The stage that failed last in this directory; None where none did."""
-        return read_json_object(self.failure)["stage"] if self.failure.is_file() else None
-
-    def failure_line(self) -> str | None:
-        """What failed last in this directory, `train failed: ...`; None where nothing did."""
+    def failed(self) -> tuple[str, str] | None:
+        """The stage that failed last in this directory, and why; None where none did."""
         if not self.failure.is_file():
             return None
         noted = read_json_object(self.failure)
-        return f"{noted['stage']} failed: {noted['error']}"
+        return noted["stage"], noted["error"]
 
     def holds(self, identity: dict[str, Any]) -> bool:
         """Whether the run of `identity`, its evaluation included, is what this directory holds."""

@@ -41,7 +41,7 @@ def test_it_ends_the_run_with_one_line(loss: str, tmp_path: Path, data: Path) ->
     assert error.value.status == 1
     directory = RunDirectory(tmp_path / "out")
     assert not directory.trained
-    assert directory.failed_stage() == "train"
+    assert directory.failed()[0] == "train"
     report = json.loads(directory.not_finite.read_text())
     assert report["indices"] == [int(i) for i in epoch_order(3, 2, 70)[16:32]]
     assert report["not_finite"]

@@ -16,7 +16,8 @@ from tests.slurm_study import job, over
 # it is told), and asks to be put back.
 WAITS = """
 import sys, time
-from slurm.requeue import requeue, restarts
+from slurm.requeue import requeue
+from study.job import restarts
 from study.errors import Stopped
 from study.stopping import stoppable
 with stoppable():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.cli import Parser, seed
+from study.cli import Parser, add_run
 from study.errors import run_command
 from study.stopping import stoppable
 
@@ -10,19 +10,7 @@ from study.stopping import stoppable
 def parser() -> Parser:
     """The command line of `python -m train`."""
     made = Parser(prog="python -m train", description="Train one run into its run directory.")
-    made.add_argument("run", type=Path, metavar="RUN.json", help="a file of configs/runs/")
-    made.add_argument("--seed", type=seed, help="in place of trainer.seed")
-    made.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one key, e.g. model.beta=4; may be given several times",
-    )
-    made.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets (data)")
-    made.add_argument(
-        "--out", type=Path, help="run directory; without it runs/single/<data>-<run>/seed-<n>"
-    )
+    add_run(made)
     made.add_argument("--verify", action="store_true", help="check the data's SHA-256 first")
     made.add_argument(
         "--overwrite", action="store_true", help="replace another or a finished run in --out"

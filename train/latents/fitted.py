@@ -24,7 +24,7 @@ _WHAT = (
 # used has no variance.
 _RIDGE = 1e-6
 
-_COMPONENTS, _MOST_FOR_MIXTURE = 10, 50_000
+_COMPONENTS, MOST_FOR_MIXTURE = 10, 50_000
 
 _MAF_BLOCKS, _MAF_LAYERS, _MAF_WIDTH = 4, 2, 128
 # Without a bound the far ends of a sample in one dimension are exponents in the next.
@@ -87,7 +87,7 @@ def mixture(z: np.ndarray) -> Sampler:
     from sklearn.mixture import GaussianMixture
 
     affine = Affine.of(z)
-    used = z[np.linspace(0, len(z) - 1, min(len(z), _MOST_FOR_MIXTURE)).round().astype(np.int64)]
+    used = z[np.linspace(0, len(z) - 1, min(len(z), MOST_FOR_MIXTURE)).round().astype(np.int64)]
     # A full covariance takes more points than dimensions.
     count = max(1, min(_COMPONENTS, len(used) // (z.shape[1] + 1)))
     found = GaussianMixture(count, reg_covar=_RIDGE, random_state=0).fit(affine.back(used))
@@ -106,7 +106,7 @@ def mixture(z: np.ndarray) -> Sampler:
         f"z drawn from the mixture of {_COMPONENTS} Gaussians with full covariances (fewer where "
         f"there are fewer latents than that times the dimensions and one) that scikit-learn's "
         f"GaussianMixture (reg_covar {_RIDGE:g}, random_state 0) fits, whitened, to {_WHAT}; to "
-        f"at most {_MOST_FOR_MIXTURE} of them, evenly spread",
+        f"at most {MOST_FOR_MIXTURE} of them, evenly spread",
         Blocks(make).draw,
     )
 
