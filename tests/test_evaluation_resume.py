@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from study.provenance import ROOT
 from study.rundir import ReferenceDirectory
 from tests import made
 from tests.made_work import HOW, Counting, Counts, Cut, CutShort, bits, work
-from tests.training import train
+from tests.training import train, wait_until
 from train.latents import latents_of
 from train.run import load_trained
 
@@ -97,14 +96,6 @@ def start(out: Path, data: Path, log: Path, last: str = "-") -> subprocess.Popen
 
 def lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
-
-
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def stopped(

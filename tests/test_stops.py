@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from study.datasets import open_dataset
 from study.runs import load_run
 from tests import made
 from tests.reproducing import command, reproduce, write_study
-from tests.training import trainer_state, without_seconds
+from tests.training import trainer_state, wait_until, without_seconds
 from train.run import train_run
 
 # Steps enough for a signal to find it in the middle; a checkpoint now and then.
@@ -44,14 +42,6 @@ def start(many: Path, out: Path) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "train", many / "run.json", "--data", many, "--out", out]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def go_on(many: Path, out: Path) -> str:

@@ -1,5 +1,8 @@
 """What tests of training share."""
 
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,6 +19,15 @@ def train(tmp_path: Path, data: Path, kind: str = "VAE", out: str = "out", **cha
     run = load_run(made.run_file(tmp_path, kind, **changes))
     train_run(run, open_dataset(data, "tiny"), tmp_path / out)
     return tmp_path / out
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until the condition holds, as long as the process lives."""
+    deadline = time.monotonic() + 120
+    while not true():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
