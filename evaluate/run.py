@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from evaluate.available import (
     check_measured,
@@ -164,8 +165,7 @@ def measured_so(
 ) -> bool:
     """Whether an entry of `metrics.json` is of these settings and data, and lacks nothing that
     could be measured now."""
-    of = {"split": split}
-    if entry["evaluation"] | of != how.model_dump() | of:
+    if not _same_settings(entry["evaluation"], how, split):
         return False
     # Samples are held against the training split, too, and references are made of it.
     if entry["data"] != dataset.hashes():
@@ -175,6 +175,16 @@ def measured_so(
     if recorded is not None and not same_classifier(dataset, recorded):
         return False
     return set(entry["unavailable"]) <= missing_metrics(how, dataset, weights).keys()
+
+
+def _same_settings(recorded: dict[str, Any], how: Evaluation, split: str) -> bool:
+    """What an older version had no word for was measured at its default."""
+    try:
+        known = Evaluation.model_validate(recorded).model_dump()
+    except ValidationError:
+        return False
+    of = {"split": split}
+    return known | of == how.model_dump() | of
 
 
 def _same_data(directory: RunDirectory, dataset: Dataset) -> Dataset:

@@ -99,6 +99,8 @@ def load_study(
             layers = [*common, run.set, own.get(run.name, {}), point, fixed, overrides]
             cells += _cells(file, run, point, layers, seeds, named)
     _refuse_twins(cells, file)
+    if chosen and chosen.rows:
+        cells = _chosen_rows(cells, chosen.rows, f"{file}: budget {budget}: rows")
     cost = chosen.cost if chosen else config.cost
     tracking = _tracking([*common, overrides], named, file)
     return Study(file, config, budget, cost, data, split, tuple(cells), tracking)
@@ -228,6 +230,15 @@ def _cell_name(name: str, point: dict[str, Any]) -> str:
         text = value if isinstance(value, str) else json.dumps(value)
         name += f"-{key.split('.')[-1]}{text}".lower()
     return _NOT_IN_A_NAME.sub("_", name)
+
+
+def _chosen_rows(cells: list[Cell], rows: list[str], where: str) -> list[Cell]:
+    """The cells of these rows, in the study's order; StudyError where it has no such row."""
+    known = list(dict.fromkeys(cell.name for cell in cells))
+    for name in rows:
+        if name not in known:
+            raise StudyError(f"{where}: '{name}' is not one of {', '.join(known)}")
+    return [cell for cell in cells if cell.name in rows]
 
 
 def _label(template: str, run: Run, where: str) -> str:

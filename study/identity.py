@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from study.overrides import apply_overrides, flatten, value_at
-from study.schema import Engine
+from study.schema import Engine, Evaluation
 
 # What of a config may change without its being another run: how it is measured, and that on which
 # no number depends.
@@ -24,8 +24,9 @@ def _flat(identity: dict[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of all that counts; what a run of an older version has no word for is at
     its default, since it did without."""
     config = dict(identity["config"])
-    with suppress(ValidationError):
-        config["engine"] = Engine.model_validate(config.get("engine", {})).model_dump()
+    for name, section in (("engine", Engine), (EVALUATION, Evaluation)):
+        with suppress(ValidationError):
+            config[name] = section.model_validate(config.get(name, {})).model_dump()
     flat = flatten({"config": config, "data": identity["data"]})
     return {
         key: value

@@ -13,8 +13,8 @@ from study.schema import ConvGrid, RunConfig, validate
 
 # Models that `engine.latent_noise` can be added to.
 _NOISELESS = ("AEConfig", "WAE_MMD_Config")
-# Models whose KL `engine.kl_warmup` and `engine.free_bits` can act on.
-_ANNEALED = ("VAEConfig", "BetaVAEConfig")
+# Models whose loss `engine` can change.
+_CHANGED = ("VAEConfig", "BetaVAEConfig")
 # Models whose loss holds a gradient of the decoder.
 _TWICE_DERIVED = ("RAE_GP_Config", "RHVAEConfig")
 
@@ -124,11 +124,10 @@ def _check_engine(config: RunConfig, model: Any, file: Path) -> None:
             f"{file}: engine.latent_noise: a {model.name} has {own}; "
             f"leave it out, or train an AE or a WAE_MMD"
         )
-    for key in ("kl_warmup", "free_bits"):
-        if getattr(config.engine, key) is not None and model.name not in _ANNEALED:
+    for key in ("kl_warmup", "free_bits", "reduction", "sampled_std"):
+        if getattr(config.engine, key) is not None and model.name not in _CHANGED:
             raise StudyError(
-                f"{file}: engine.{key}: only a {' or a '.join(_ANNEALED)} takes it, "
-                f"not {model.name}"
+                f"{file}: engine.{key}: only a {' or a '.join(_CHANGED)} takes it, not {model.name}"
             )
     if config.engine.select != "loss" and config.trainer.get("keep_best_on_train"):
         raise StudyError(

@@ -114,6 +114,12 @@ class Engine(Section):
     # VAE and BetaVAE: nats that each latent dimension may hold without being charged, the mean
     # over the batch (Kingma et al. 2016, arXiv:1606.04934, C.8).
     free_bits: Annotated[float, Field(gt=0)] | None = None
+    # VAE and BetaVAE: the reconstruction term as a mean over pixels and channels in place of a sum
+    # ("mean"), which makes the KL that many times heavier beside it.
+    reduction: Literal["mean"] | None = None
+    # VAE and BetaVAE: z = mean + exp(log_var) x noise in place of exp(log_var / 2), while the KL is
+    # of log_var: the course report's code. Evaluation takes the posterior that is drawn from.
+    sampled_std: Literal["exp_log_var"] | None = None
     # Standard deviation of the Gaussian noise added to the latent before decoding, in training
     # only (AE and WAE_MMD: a VAE has its own).
     latent_noise: Annotated[float, Field(gt=0)] | None = None
@@ -159,6 +165,19 @@ class FiniteData(Section):
     epsilon: Annotated[float, Field(gt=0)] = 1e-10
 
 
+class LatentSpace(Section):
+    """What is asked of the latents of the images; of models with flat latents (B x D)."""
+
+    # Of the training split the first so many images are encoded, too.
+    training_images: Count = 10_000
+    # k of the purity of an image's nearest neighbours.
+    neighbours: Count = 10
+    # What a traversal sets one dimension to after another, the others staying the image's.
+    traverse: Annotated[list[float], Field(min_length=2)] = [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
+    # How many images are reconstructed with one dimension after another at zero.
+    zeroed: Count = 8
+
+
 class Evaluation(Section):
     """How a trained run is measured."""
 
@@ -186,6 +205,10 @@ class Evaluation(Section):
     feature_images: Count = 10_000
     # For data sets that hold every valid image.
     finite: FiniteData | None = None
+    # Measures and pictures of the latents.
+    latents: LatentSpace | None = None
+    # Of reconstructions, too; of samples it always is.
+    sharpness: bool = False
     # Backbones of LPIPS, one or a list (none: []); `as_published` is VGG fed [0, 1], as the talk
     # did. VGG costs 200 times what GMSD does.
     lpips: Annotated[
@@ -280,6 +303,12 @@ FigureKind = Literal[
     "rate_distortion",
     "loss_curves",
     "loss_curve",
+    "latent_histograms",
+    "latent_scatter",
+    "correlations",
+    "traversals",
+    "zeroed",
+    "kl_per_dimension",
 ]
 
 
@@ -292,6 +321,12 @@ class StudyFigure(Section):
     over the training images nearest to them. radar: metrics of
     reconstruction. rate_distortion: KL against MSE. loss_curves: all rows in one file;
     loss_curve: a file for each row.
+
+    Of rows with `evaluation.latents`. latent_histograms: each dimension's distribution beside
+    N(0, 1), by class where images have one; latent_scatter: two dimensions of each row, by class;
+    correlations: of factors and latents; traversals: one dimension after another over a range, a
+    row of images each; zeroed: reconstructions with one dimension after another at zero;
+    kl_per_dimension: the KL of each dimension, largest first.
     """
 
     kind: FigureKind
@@ -317,6 +352,8 @@ class Budget(Section):
     """A smaller or larger way through the same study: what it changes."""
 
     cost: str
+    # Names of the study's rows (`beta_vae-beta4.0`) that it has; None: all.
+    rows: Annotated[list[str], Field(min_length=1)] | None = None
     set: dict[str, Any] = {}
     # Name of a run -> what is set in it alone.
     run_set: dict[Name, dict[str, Any]] = {}

@@ -9,7 +9,7 @@ from study.schema import CyclicWarmup
 from tests import made
 from tests.training import train
 from train.history import read_history
-from train.models.annealed import kl_weight
+from train.models.changed import kl_weight
 
 
 def test_history_has_the_mean_weight_of_each_epoch(tmp_path: Path, data: Path) -> None:

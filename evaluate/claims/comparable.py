@@ -12,7 +12,10 @@ from study.overrides import flatten
 LEAST, MOST = 0.5, 2.0
 # Keys of a run's config, and sections of it, that change what is trained, on what or how long.
 _TRAINED = ("dataset", "data", "networks", "model", "trainer")
-_OF_ENGINE = ("select", "kl_warmup", "free_bits", "latent_noise", "mmd_sigmas", "vaegan_gradients")
+_OF_ENGINE = (
+    *("select", "kl_warmup", "free_bits", "reduction", "sampled_std"),
+    *("latent_noise", "mmd_sigmas", "vaegan_gradients"),
+)
 
 
 def obstacles(record: dict[str, Any], reference: Reference, rows: list[str]) -> list[str]:

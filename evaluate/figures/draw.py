@@ -44,6 +44,8 @@ def draw_figures(study: Study, record: dict[str, Any], runs: Path, folder: Path)
         chosen = figure.runs
         if figure.kind == "beta_grid" and chosen is None:
             chosen = [run.name for run in study.config.runs if BETA in run.grid]
+        if chosen and not any(cell.entry in chosen for cell in study.cells):
+            continue  # of rows that this budget has not got
         part = source.of(chosen)
         if part.rows:
             drawn.append(_KINDS[figure.kind](part, figure, folder))

@@ -164,4 +164,6 @@ class GaussianLatents(Latents):
     def encode(self, x: torch.Tensor) -> Encoded:
         output = self.model.encoder(x)
         mean = output["embedding"]
-        return Encoded(mean, GaussianPosterior(mean, output["log_covariance"]))
+        # `engine.sampled_std`: the posterior is the one that z is drawn from.
+        log_var = getattr(self.model, "log_variances", 1.0) * output["log_covariance"]
+        return Encoded(mean, GaussianPosterior(mean, log_var))

@@ -11,7 +11,7 @@ from pythae.models.rhvae.rhvae_utils import create_inverse_metric, create_metric
 from study.errors import StudyError
 from study.pythae_json import MODELS
 from study.runs import Run
-from train.models.annealed import AnnealedBetaVAE, AnnealedVAE
+from train.models.changed import ChangedBetaVAE, ChangedVAE
 from train.models.noisy import NoisyAE, NoisyWAE_MMD
 from train.models.vaegan import VAEGANCorrected
 from train.networks import Parts, build_networks
@@ -39,9 +39,15 @@ def build_model(run: Run) -> Any:
         extra["latent_noise"] = engine.latent_noise or 0.0
         if engine.mmd_sigmas is not None:
             extra["mmd_sigmas"] = engine.mmd_sigmas
-    if engine.kl_warmup is not None or engine.free_bits is not None:
-        cls = {"VAE": AnnealedVAE, "BetaVAE": AnnealedBetaVAE}[name]
-        extra |= {"warmup": engine.kl_warmup, "free_bits": engine.free_bits}
+    changes = {
+        "warmup": engine.kl_warmup,
+        "free_bits": engine.free_bits,
+        "reduction": engine.reduction,
+        "sampled_std": engine.sampled_std,
+    }
+    if any(change is not None for change in changes.values()):
+        cls = {"VAE": ChangedVAE, "BetaVAE": ChangedBetaVAE}[name]
+        extra |= changes
     with warnings.catch_warnings():
         # On what an encoder of the user's must give; ours give it (`spread_of`).
         warnings.filterwarnings("ignore", module="pythae")

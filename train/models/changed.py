@@ -1,7 +1,9 @@
-"""VAE and BetaVAE whose KL is warmed up, or free of charge up to some nats, in training.
+"""VAE and BetaVAE whose loss or whose draw of z `engine` changes.
 
-Both act in training mode alone. In eval mode the loss is the model's own at full weight: the best
-model is chosen among losses of one objective, whatever weight its epoch was trained with.
+A warm-up of the KL, and nats of it that are free of charge, act in training mode alone: in eval
+mode the KL has its full weight, so that the best model is chosen among losses of one objective,
+whatever weight its epoch was trained with. Another reduction of the reconstruction term, or another
+standard deviation of z, is another objective, and acts in both.
 """
 
 from typing import Any
@@ -11,6 +13,9 @@ from pythae.models import VAE, BetaVAE
 from pythae.models.base.base_utils import ModelOutput
 
 from study.schema import LinearWarmup, Warmup
+
+# `engine.sampled_std`: how many times the encoder's log-variance is that of the z that is drawn.
+_LOG_VARIANCES = {None: 1.0, "exp_log_var": 2.0}
 
 
 def kl_weight(warmup: Warmup | None, epochs_done: float) -> float:
@@ -38,21 +43,34 @@ def charged_kl(mu: torch.Tensor, log_var: torch.Tensor, free: float) -> torch.Te
     return per_dimension.mean(0).clamp(min=free).sum()
 
 
-class AnnealedVAE(VAE):
-    """Pythae's VAE, its KL weighted by `anneal` and charged above `free_bits`, in training.
+class ChangedVAE(VAE):
+    """Pythae's VAE with what `engine` says of its loss and its draw of z.
 
-    The weight is a function of the epochs done alone and is no part of the state: whoever goes on
-    from a checkpoint says where it stands, and has the weight that an undisturbed run has.
+    `warmup`, `free_bits`: the KL weighted by `anneal` and charged above some nats, in training. The
+    weight is a function of the epochs done alone and is no part of the state: whoever goes on from
+    a checkpoint says where it stands, and has the weight that an undisturbed run has.
+    `reduction`: "mean" divides the reconstruction term by the pixels and channels.
+    `sampled_std`: "exp_log_var" draws z with exp(log_var) for a standard deviation, while the KL
+    stays that of log_var, a log-variance; `log_variances` says so to whoever needs the posterior
+    that is drawn from.
     """
 
     beta = 1.0
 
     def __init__(
-        self, *args: Any, warmup: Warmup | None, free_bits: float | None, **kwargs: Any
+        self,
+        *args: Any,
+        warmup: Warmup | None = None,
+        free_bits: float | None = None,
+        reduction: str | None = None,
+        sampled_std: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.warmup = warmup
         self.free_bits = free_bits
+        self.reduction = reduction
+        self.log_variances = _LOG_VARIANCES[sampled_std]
         self.anneal(0.0)
 
     def anneal(self, epochs_done: float) -> None:
@@ -80,11 +98,20 @@ class AnnealedVAE(VAE):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Loss, reconstruction and KL (neither weighted nor free), means over the batch."""
         loss, recon_loss, kl = super().loss_function(recon_x, x, mu, log_var, z)
+        if self.reduction == "mean":
+            recon_loss = recon_loss / x[0].numel()
+            loss = recon_loss + self.beta * kl
         if self.training:
             charged = kl if self.free_bits is None else charged_kl(mu, log_var, self.free_bits)
             loss = recon_loss + self.kl_weight * self.beta * charged
         return loss, recon_loss, kl
 
+    def _sample_gauss(
+        self, mu: torch.Tensor, std: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pythae's draw; exp(log_var / 2) comes in, and exp(log_var) is its square."""
+        return super()._sample_gauss(mu, std if self.log_variances == 1.0 else std.pow(2))
 
-class AnnealedBetaVAE(AnnealedVAE, BetaVAE):
-    """Pythae's BetaVAE in the same way: the weight multiplies its β."""
+
+class ChangedBetaVAE(ChangedVAE, BetaVAE):
+    """Pythae's BetaVAE in the same way: a warm-up's weight multiplies its β."""

@@ -17,7 +17,7 @@ from study.schema import CyclicWarmup, LinearWarmup
 from tests import made, made_pythae
 from tests.training import train
 from train.models import build_model
-from train.models.annealed import charged_kl, kl_weight
+from train.models.changed import charged_kl, kl_weight
 
 LINEAR = {"name": "linear", "epochs": 4.0}
 CYCLIC = {"name": "cyclic", "epochs": 2.0, "cycles": 3, "rise": 0.5}
