@@ -20,7 +20,7 @@ from pythae.data.datasets import DatasetOutput
 
 from study.provenance import machine
 from study.runs import parse_run
-from study.schema import Engine
+from study.schema_training import Engine
 from train.execution import prepare_networks, settings, wait_for
 from train.models import build_model
 

@@ -17,7 +17,8 @@ from study.overrides import apply_overrides, value_at
 from study.pythae_json import suggest
 from study.rundir import RunDirectory
 from study.runs import Run, parse_run
-from study.schema import Budget, StudyConfig, StudyData, StudyRun, Tracking, validate
+from study.schema import validate
+from study.schema_files import Budget, StudyConfig, StudyData, StudyRun, Tracking
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.-]+")
 
@@ -237,7 +238,10 @@ def _chosen_rows(cells: list[Cell], rows: list[str], where: str) -> list[Cell]:
     known = list(dict.fromkeys(cell.name for cell in cells))
     for name in rows:
         if name not in known:
-            raise StudyError(f"{where}: '{name}' is not one of {', '.join(known)}")
+            hint = suggest(name, known)
+            raise StudyError(f"{where}: '{name}' is not one of {', '.join(known)}{hint}")
+        if rows.count(name) > 1:
+            raise StudyError(f"{where}: '{name}' stands there twice; once is meant")
     return [cell for cell in cells if cell.name in rows]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from study.overrides import apply_overrides, flatten, value_at
-from study.schema import Engine, Evaluation
+from study.schema import Evaluation
+from study.schema_training import Engine
 
 # What of a config may change without its being another run: how it is measured, and that on which
 # no number depends.

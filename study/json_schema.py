@@ -19,7 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from study import pythae_bounds, pythae_json
 from study.clusters import ClusterConfig
 from study.expansion import set_by_the_study
-from study.schema import RunConfig, StudyConfig
+from study.schema_files import RunConfig, StudyConfig
 
 Schema = dict[str, Any]
 

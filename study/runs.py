@@ -9,7 +9,9 @@ from study.kinds import read_config
 from study.overrides import apply_overrides
 from study.pythae_json import TRAINER_OF, check_section, is_variational, section_of
 from study.samplers import check_samplers
-from study.schema import ConvGrid, RunConfig, validate
+from study.schema import validate
+from study.schema_files import RunConfig
+from study.schema_training import ConvGrid
 
 # Models that `engine.latent_noise` can be added to.
 _NOISELESS = ("AEConfig", "WAE_MMD_Config")

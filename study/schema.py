@@ -1,18 +1,21 @@
-"""What a run file and a study file may hold. Strict: no unknown key, no silent conversion."""
+"""Sections of config files: how a run is measured, a study's tables and figures; and what all
+sections share. Strict: no unknown key, no silent conversion.
+
+The files themselves are in `study.schema_files`, networks and `engine` in `study.schema_training`.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from study.cli import MAX_SEED
 from study.errors import StudyError
 from study.explain import explain
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
+Text = Annotated[str, Field(min_length=1)]
 Split = Literal["train", "eval", "test"]
 Count = Annotated[int, Field(ge=1)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0, le=MAX_SEED)]], Field(min_length=1)]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -22,113 +25,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class ConvNet(Section):
-    """Pythae's benchmark convnets for 28, 32 and 64 pixels; width 128 is Pythae's own."""
-
-    name: Literal["convnet28", "convnet32", "convnet64"]
-    width: Count = 128
-
-
-class ConvGrid(Section):
-    """The same convnets without their Linear: the latent is a grid of vectors (VQ-VAE only)."""
-
-    name: Literal["convnet28_grid", "convnet32_grid", "convnet64_grid"]
-    width: Count = 128
-    # Height and width of the grid of codes.
-    grid_side: Literal[4, 8, 16] = 8
-
-
-class PlainConv(Section):
-    """The experiment notes' three convolutions without normalisation; width 16 is theirs."""
-
-    name: Literal["convnet56"]
-    width: Count = 16
-
-
-class Mlp(Section):
-    """Fully connected layers with ReLU; `encoder` and `decoder` list the hidden widths in order."""
-
-    name: Literal["mlp"]
-    encoder: Annotated[list[Count], Field(min_length=1)]
-    decoder: Annotated[list[Count], Field(min_length=1)]
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-Networks = Annotated[ConvNet | ConvGrid | PlainConv | Mlp, Field(discriminator="name")]
-
-
-class LinearWarmup(Section):
-    """The KL's weight rises from 0 to 1 over the first `epochs`, then stays."""
-
-    name: Literal["linear"]
-    epochs: Annotated[float, Field(gt=0)]
-
-
-class CyclicWarmup(Section):
-    """`cycles` times: from 0 to 1 in the first `rise` of `epochs`, then 1; after them 1.
-
-    Fu et al. 2019 (arXiv:1903.10145): 4 cycles over all of training, rise 0.5.
-    """
-
-    name: Literal["cyclic"]
-    # Length of one cycle.
-    epochs: Annotated[float, Field(gt=0)]
-    cycles: Count = 4
-    rise: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-
-Warmup = Annotated[LinearWarmup | CyclicWarmup, Field(discriminator="name")]
-
-
-class CheckpointEvery(Section):
-    """When a run saves its state; where several are given, at each of them."""
-
-    seconds: Annotated[float, Field(gt=0)] | None = None
-    steps: Count | None = None
-    epochs: Count | None = None
-
-
-class Engine(Section):
-    """What training needs and Pythae has no word for."""
-
-    # What chooses the best model, on the eval split: the run's loss, or a metric of
-    # reconstructions from the posterior's mean, as evaluation has it (LPIPS: VGG).
-    select: Literal["loss", "MSE", "BCE", "SSIM", "GMSD", "LPIPS"] = "loss"
-    # Beside when it is stopped.
-    checkpoint_every: CheckpointEvery = CheckpointEvery(seconds=300.0)
-    # What stays when a run is done: the best model; the last one, too; the last checkpoint with
-    # the states of its optimizers, too.
-    keep: Literal["best", "last", "all"] = "last"
-    # Of the networks; losses are computed in float32 always.
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    channels_last: bool = False
-    # torch.compile of the networks.
-    compile: bool = False
-    # Algorithms of cuDNN and torch that give the same bits each time, at a cost.
-    deterministic: bool = False
-    # A folder of the node's own disk, to which the data are copied before training; $VARIABLES of
-    # the environment are filled in.
-    stage_to: Annotated[str, Field(min_length=1)] | None = None
-    # VAE and BetaVAE: weight of the KL over the epochs, in training only.
-    kl_warmup: Warmup | None = None
-    # VAE and BetaVAE: nats that each latent dimension may hold without being charged, the mean
-    # over the batch (Kingma et al. 2016, arXiv:1606.04934, C.8).
-    free_bits: Annotated[float, Field(gt=0)] | None = None
-    # VAE and BetaVAE: the reconstruction term as a mean over pixels and channels in place of a sum
-    # ("mean"), which makes the KL that many times heavier beside it.
-    reduction: Literal["mean"] | None = None
-    # VAE and BetaVAE: z = mean + exp(log_var) x noise in place of exp(log_var / 2), while the KL is
-    # of log_var: the course report's code. Evaluation takes the posterior that is drawn from.
-    sampled_std: Literal["exp_log_var"] | None = None
-    # Standard deviation of the Gaussian noise added to the latent before decoding, in training
-    # only (AE and WAE_MMD: a VAE has its own).
-    latent_noise: Annotated[float, Field(gt=0)] | None = None
-    # WAE_MMD only: sum of RBF kernels of these standard deviations, MMD with its diagonal terms
-    # (the biased estimator), in place of Pythae's kernels.
-    mmd_sigmas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
-    # VAEGAN only: each part follows the gradient of the loss that is written for it. Without it
-    # the gradients are Pythae's, whose backward passes add to each other (DEVIATIONS.md).
-    vaegan_gradients: Literal["corrected"] | None = None
+def validate(model: type[M], value: dict[str, Any], where: Path | str) -> M:
+    """`value` as a `model`; StudyError names file, key path and what would have been right."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise StudyError(f"{where}: {explain(model, error)}") from None
 
 
 class BernoulliLikelihood(Section):
@@ -222,66 +124,6 @@ class Evaluation(Section):
     pictures: Count = 16
 
 
-Project = Annotated[str, Field(pattern=r"^[^/\\#?%:\r\n]+$", max_length=128)]
-Tag = Annotated[str, Field(min_length=1, max_length=64)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Tracking(Section):
-    """Weights & Biases, the mirror of `history.jsonl`; no part of what makes a run this run.
-
-    The environment's `WANDB_MODE` (online, offline, disabled) overrules `mode`.
-    """
-
-    mode: Literal["off", "offline", "online"] = "off"
-    # Without it the study's name, or the data set's.
-    project: Project | None = None
-    # For evaluation and tables; without it `project`.
-    evaluation_project: Project | None = None
-    entity: Text | None = None
-    # Without it the study's name, its budget included.
-    group: Text | None = None
-    # Without it `<study>/<run>/seed-<n>`, or the run directory's name.
-    name: Text | None = None
-    tags: list[Tag] = []
-    notes: str | None = None
-
-
-class RunConfig(Section):
-    """One run. `model` and `trainer` are Pythae's own JSON (`study.pythae_json` checks them)."""
-
-    schema_: Annotated[str | None, Field(alias="$schema")] = None
-    # What it costs and what it should give, for people.
-    comment: str | None = None
-    dataset: Name
-    networks: Networks
-    model: dict[str, Any]
-    trainer: dict[str, Any]
-    engine: Engine = Engine()
-    evaluation: Evaluation = Evaluation()
-    tracking: Tracking = Tracking()
-
-
-class StudyData(Section):
-    """What `python -m data_prep DATASET` is to prepare; `options` are its options."""
-
-    dataset: Literal["shapes", "mnist", "fashion_mnist", "celeba", "folder"]
-    options: dict[str, Any] = {}
-    # The folder under data/; None: the data set's own name, e.g. celeba64.
-    name: Name | None = None
-
-
-class StudyRun(Section):
-    """One row, or one for each point of `grid` (config key -> values)."""
-
-    name: Name
-    config: str
-    # Shown in tables; {model.beta} stands for that key of the run's config.
-    label: str
-    set: dict[str, Any] = {}
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
-
-
 class StudyTable(Section):
     """One table: which metrics, in which order."""
 
@@ -346,47 +188,3 @@ class StudyFigure(Section):
 DEFAULT_FIGURES = tuple(
     StudyFigure(kind=kind) for kind in ("reconstructions", "generations", "loss_curves")
 )
-
-
-class Budget(Section):
-    """A smaller or larger way through the same study: what it changes."""
-
-    cost: str
-    # Names of the study's rows (`beta_vae-beta4.0`) that it has; None: all.
-    rows: Annotated[list[str], Field(min_length=1)] | None = None
-    set: dict[str, Any] = {}
-    # Name of a run -> what is set in it alone.
-    run_set: dict[Name, dict[str, Any]] = {}
-    seeds: Seeds | None = None
-    data: StudyData | None = None
-    split: Split | None = None
-
-
-class StudyConfig(Section):
-    """Runs x grid x seeds on one data set, and the tables and figures made of them."""
-
-    schema_: Annotated[str | None, Field(alias="$schema")] = None
-    name: Name
-    title: str
-    # Whose comparison it re-runs.
-    source: str
-    cost: str
-    data: StudyData
-    # The split that the tables stand on.
-    split: Split
-    set: dict[str, Any] = {}
-    runs: Annotated[list[StudyRun], Field(min_length=1)]
-    seeds: Seeds
-    tables: Annotated[list[StudyTable], Field(min_length=1)]
-    figures: list[StudyFigure] = list(DEFAULT_FIGURES)
-    budgets: dict[Name, Budget] = {}
-    # Goes over that of the run files, key by key.
-    tracking: Tracking = Tracking()
-
-
-def validate(model: type[M], value: dict[str, Any], where: Path | str) -> M:
-    """`value` as a `model`; StudyError names file, key path and what would have been right."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise StudyError(f"{where}: {explain(model, error)}") from None

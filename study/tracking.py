@@ -22,7 +22,8 @@ from study.errors import one_line
 from study.progress import say
 from study.provenance import ROOT
 from study.rundir import RunDirectory
-from study.schema import Tracking, validate
+from study.schema import validate
+from study.schema_files import Tracking
 
 Stage = Literal["train", "evaluate", "tables"]
 Cell = str | float | int | None

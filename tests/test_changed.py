@@ -13,7 +13,7 @@ from pythae.trainers.trainer_utils import set_seed
 from evaluate.figures.terms import panels
 from study.errors import StudyError
 from study.runs import load_run, parse_run
-from study.schema import CyclicWarmup, LinearWarmup
+from study.schema_training import CyclicWarmup, LinearWarmup
 from tests import made, made_pythae
 from tests.training import train
 from train.models import build_model

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluate.run import evaluate_run
-from study.schema import CyclicWarmup
+from study.schema_training import CyclicWarmup
 from tests import made
 from tests.training import train
 from train.history import read_history

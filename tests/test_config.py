@@ -14,7 +14,7 @@ from study.overrides import apply_overrides, flatten, parse_override, parse_over
 from study.provenance import ROOT
 from study.pythae_json import MODELS
 from study.runs import load_run
-from study.schema import Networks
+from study.schema_training import Networks
 from tests import made
 from train.networks import BUILDERS
 

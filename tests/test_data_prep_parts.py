@@ -17,7 +17,7 @@ from data_prep.pool import IN_FLIGHT_PER_WORKER, in_order
 from data_prep.prepare import BUILDERS, prepare
 from study.errors import RunFailed, StudyError
 from study.npz import open_array
-from study.schema import StudyData
+from study.schema_files import StudyData
 from tests.raw_data import ROOT, run_cli
 
 

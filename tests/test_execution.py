@@ -16,7 +16,7 @@ from pythae.models.base.base_utils import ModelOutput
 
 from study.errors import RunFailed, StudyError
 from study.runs import parse_run
-from study.schema import Engine
+from study.schema_training import Engine
 from tests import made, made_pythae
 from train.execution import prepare_networks, settings
 from train.models import build_model

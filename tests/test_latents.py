@@ -7,7 +7,7 @@ import pytest
 import torch
 from pythae.models import VAE, VQVAE, VAEConfig, VQVAEConfig
 
-from study.schema import ConvGrid, Mlp
+from study.schema_training import ConvGrid, Mlp
 from train.latents import KINDS, latents_of
 from train.latents.base import POSTERIOR, SAMPLES, Latents, Noise
 from train.latents.draws import draw_codes

@@ -8,7 +8,7 @@ from pythae.models import AEConfig, VAEConfig
 
 from study.errors import StudyError
 from study.runs import parse_run
-from study.schema import ConvNet, Mlp
+from study.schema_training import ConvNet, Mlp
 from tests import made
 from train.models import build_model
 from train.networks import build_networks

@@ -20,7 +20,7 @@ from study.errors import StudyError
 from study.pythae_json import MODELS, TRAINER_OF, is_variational
 from study.rundir import RunDirectory
 from study.runs import Run, parse_run
-from study.schema import ConvNet
+from study.schema_training import ConvNet
 from tests import made, made_pythae
 from tests.stock import train_stock
 from train.history import read_history

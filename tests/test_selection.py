@@ -13,7 +13,8 @@ from study.datasets import open_dataset
 from study.errors import StudyError
 from study.rundir import RunDirectory
 from study.runs import Run, load_run
-from study.schema import Engine, Evaluation
+from study.schema import Evaluation
+from study.schema_training import Engine
 from tests import made, made_pythae
 from tests.training import train
 from train.dataset import to_unit

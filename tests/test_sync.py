@@ -12,7 +12,7 @@ from slurm.sync import sync
 from study.errors import RunFailed
 from study.expansion import Study, load_study
 from study.lock import locked
-from study.schema import Tracking
+from study.schema_files import Tracking
 from study.tracking import Job, Tracker
 from study.wandb_process import CLOSED
 from tests.tracked import logged, write_study

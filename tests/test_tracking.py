@@ -20,7 +20,7 @@ from study.errors import Stopped, StudyError
 from study.expansion import load_study
 from study.provenance import ROOT
 from study.runs import load_run
-from study.schema import Tracking
+from study.schema_files import Tracking
 from study.tracking import Tracker, mode_of
 from tests.tracked import (
     GONE_WRONG,

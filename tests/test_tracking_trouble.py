@@ -76,7 +76,7 @@ ONLINE = """
 import sys, time
 from pathlib import Path
 from study import tracking
-from study.schema import Tracking
+from study.schema_files import Tracking
 from study.tracking import Job, Tracker
 tracking.INIT_TIMEOUT = 3.0
 for name in ("a", "b"):
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written_costs_one_line(tmp_path, data, monkeypa
 FULL = """
 import sys
 from pathlib import Path
-from study.schema import Tracking
+from study.schema_files import Tracking
 from study.tracking import Job, Tracker
 job = Job(Tracking(mode="offline"), "train", Path(sys.argv[1]), "made", "name", "project", {})
 with Tracker(job) as tracker:
@@ -175,7 +175,7 @@ def test_a_full_disk_costs_one_line(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from study.schema import Tracking
+from study.schema_files import Tracking
 from study.tracking import Job, Tracker
 job = Job(Tracking(mode="offline"), "train", Path(sys.argv[1]), "made", "name", "project", {})
 tracker = Tracker(job)

@@ -15,7 +15,7 @@ from study.datasets import open_dataset
 from study.errors import StudyError
 from study.rundir import RunDirectory
 from study.runs import Run, load_run, parse_run
-from study.schema import ConvGrid
+from study.schema_training import ConvGrid
 from tests import made
 from tests.training import train, weights
 from train.diagnostics import AdversarialBalance, CodebookUse

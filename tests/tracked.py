@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from study.schema import Tracking
+from study.schema_files import Tracking
 from study.tracking import Job
 from tests import made
 

@@ -21,7 +21,7 @@ from torch._functorch import config as aot_config
 from study.errors import RunFailed, StudyError, one_line
 from study.progress import say
 from study.pythae_json import TRAINER_OF
-from study.schema import Engine
+from study.schema_training import Engine
 from train.models.vaegan import PARTS
 
 # The size that torch's notes on reproducibility give.

@@ -82,7 +82,8 @@ def _unreadable(error: OSError) -> None:
 
 def kept_by(directory: RunDirectory) -> str:
     """`engine.keep` of the run; StudyError where its `run.json` cannot be read."""
-    from study.schema import Engine, validate
+    from study.schema import validate
+    from study.schema_training import Engine
 
     config = directory.read().get("config")
     engine = config.get("engine", {}) if isinstance(config, dict) else None

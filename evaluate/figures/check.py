@@ -3,7 +3,8 @@
 from evaluate.registry import KEYS
 from study.errors import StudyError
 from study.pythae_json import suggest
-from study.schema import StudyConfig, StudyFigure
+from study.schema import StudyFigure
+from study.schema_files import StudyConfig
 
 BETA = "model.beta"
 

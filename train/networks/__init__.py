@@ -10,7 +10,7 @@ from pythae.models.nn.default_architectures import Discriminator_MLP
 
 from study.errors import StudyError
 from study.pythae_json import spread_of
-from study.schema import ConvGrid, ConvNet, Mlp, PlainConv
+from study.schema_training import ConvGrid, ConvNet, Mlp, PlainConv
 from train.networks import convnet, mlp, plain
 
 
