@@ -71,6 +71,8 @@ def _collapse(model: Any, epochs: list[_Epoch]) -> str | None:
     keys = _KL_IN_REG_LOSS.get(
         model.model_name, "model.reconstruction_layer, whose features weigh against the KL"
     )
+    if getattr(model, "reduction", None) is not None:
+        keys = f"engine.reduction, without which the KL weighs less, {keys}"
     seen = _twice("the KL was", [f"{kl:.3g} nats" for kl in divergences], epochs)
     return f"posterior collapse: {seen}; the latent says nothing of the image; look at {keys}"
 

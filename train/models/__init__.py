@@ -20,8 +20,10 @@ from train.networks import Parts, build_networks
 def build_model(run: Run) -> Any:
     """The run's model, weights drawn from torch's global generator (seed it first).
 
-    `run` must know the data's shape (`Run.with_shape`). What `engine` adds acts in training only,
-    so the saved model is Pythae's own and opens as such.
+    `run` must know the data's shape (`Run.with_shape`). What `engine` adds has no weights, so the
+    saved model opens as Pythae's own. It reconstructs as this one does from the posterior's mean;
+    with `engine.sampled_std` it draws z from another posterior, and with `engine.reduction` it has
+    another loss (DEVIATIONS.md).
     """
     parts = build_networks(run.config.networks, run.model, str(run.file))
     name = MODELS[run.model.name]

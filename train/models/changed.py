@@ -12,7 +12,7 @@ import torch
 from pythae.models import VAE, BetaVAE
 from pythae.models.base.base_utils import ModelOutput
 
-from study.schema import LinearWarmup, Warmup
+from study.schema_training import LinearWarmup, Warmup
 
 # `engine.sampled_std`: how many times the encoder's log-variance is that of the z that is drawn.
 _LOG_VARIANCES = {None: 1.0, "exp_log_var": 2.0}
@@ -49,7 +49,8 @@ class ChangedVAE(VAE):
     `warmup`, `free_bits`: the KL weighted by `anneal` and charged above some nats, in training. The
     weight is a function of the epochs done alone and is no part of the state: whoever goes on from
     a checkpoint says where it stands, and has the weight that an undisturbed run has.
-    `reduction`: "mean" divides the reconstruction term by the pixels and channels.
+    `reduction`: "mean" divides the reconstruction term by the pixels and channels (½ of the mean
+    squared error, or the mean BCE).
     `sampled_std`: "exp_log_var" draws z with exp(log_var) for a standard deviation, while the KL
     stays that of log_var, a log-variance; `log_variances` says so to whoever needs the posterior
     that is drawn from.
