@@ -2,8 +2,7 @@
 
 VENV  ?= .venv
 STUDY ?= configs/studies/shapes.json
-# More for the command of a target, as in: make test ARGS='-k lock'
-ARGS  ?=
+# ARGS is more for the command of a target, as in: make test ARGS='-k lock'
 
 python = "$(VENV)/bin/python"
 
@@ -17,6 +16,8 @@ help: ## this list
 setup: ## make the environment VENV from requirements.lock, where it is not there yet
 	@./setup_venv.sh "$(VENV)"
 
+# Five minutes: one seed of the five small rows. Three seeds of all rows: make reproduce ARGS=
+reproduce: ARGS ?= --budget quick
 reproduce: setup ## run STUDY from its data to its tables; go on where it was broken off
 	$(python) reproduce.py $(STUDY) $(ARGS)
 

@@ -210,13 +210,20 @@ def test_trains_and_is_saved_as_pythaes(kind: str, tmp_path: Path, data: Path) -
     assert state.keys() == opened.state_dict().keys()
 
 
-@pytest.mark.parametrize("key", ["kl_warmup", "free_bits"])
+OPTIONS = {
+    "kl_warmup": LINEAR,
+    "free_bits": 0.5,
+    "reduction": "mean",
+    "sampled_std": "exp_log_var",
+}
+
+
+@pytest.mark.parametrize("key", OPTIONS)
 def test_other_models_are_refused(key: str, tmp_path: Path) -> None:
-    value = LINEAR if key == "kl_warmup" else 0.5
     for kind in made_pythae.MODELS:
         if kind in ("VAE", "BetaVAE"):
             continue
-        config = made_pythae.run_config(kind, engine={key: value})
+        config = made_pythae.run_config(kind, engine={key: OPTIONS[key]})
         file = tmp_path / "run.json"
         file.write_text(json.dumps(config))
         with pytest.raises(StudyError) as error:

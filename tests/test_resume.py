@@ -34,16 +34,26 @@ def stop_at(patch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
 PLACES = [(1, 2), (2, 0), (2, 5)]
 
 
-@pytest.mark.parametrize("kind", made_pythae.MODELS)
+# What `engine` changes of a loss or of a draw, each with all that it may be combined with.
+WARMUP = {"kl_warmup": {"name": "cyclic", "epochs": 0.7, "cycles": 2}, "free_bits": 0.1}
+CHANGED = {
+    "VAE, mean": ("VAE", {"reduction": "mean"}),
+    "BetaVAE, std": ("BetaVAE", {"sampled_std": "exp_log_var"}),
+    "VAE, all": ("VAE", {"reduction": "mean", "sampled_std": "exp_log_var"} | WARMUP),
+}
+PLAIN = {kind: (kind, {}) for kind in made_pythae.MODELS}
+
+
+@pytest.mark.parametrize(("kind", "engine"), (PLAIN | CHANGED).values(), ids=PLAIN | CHANGED)
 def test_every_model_goes_on_bit_for_bit(
-    kind: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, engine: dict, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped at three places: weights, optimizers and history are those of the run that was
     not."""
     model = made_pythae.MODELS[kind]
     networks = {"name": "convnet28", "width": 2}
     changes = {"model": model, "trainer": made.trainer(model), "networks": networks}
-    changes["engine"] = {"keep": "all"}
+    changes["engine"] = {"keep": "all"} | engine
     whole = train(tmp_path, data, out="whole", **changes)
     run, dataset = load_run(made.run_file(tmp_path, **changes)), open_dataset(data, "tiny")
     out = tmp_path / "stopped"

@@ -315,12 +315,14 @@ def test_make_sets_up_first_and_once(target):
 
 def test_make_runs_what_the_readme_says():
     assert not any("setup_venv.sh" in line for line in make())  # it only lists the targets
-    line = make("reproduce")[-1].rstrip()
-    assert line == '".venv/bin/python" reproduce.py configs/studies/shapes.json'
+    command = '".venv/bin/python" reproduce.py configs/studies/shapes.json'
+    assert make("reproduce")[-1].rstrip() == f"{command} --budget quick"
+    assert make("reproduce", "ARGS=")[-1].rstrip() == command
     lines = make("reproduce", "VENV=my venv", "STUDY=s.json", "ARGS=--seeds 1")
     assert lines[0] == './setup_venv.sh "my venv"'
     assert lines[-1] == '"my venv/bin/python" reproduce.py s.json --seeds 1'
-    assert make("test")[-1].startswith('OMP_NUM_THREADS=1 ".venv/bin/python" -m pytest -n 2')
+    line = 'OMP_NUM_THREADS=1 ".venv/bin/python" -m pytest -n 2 --dist loadfile'
+    assert make("test")[-1].rstrip() == line
 
 
 @pytest.mark.parametrize("name", ["setup_venv.sh", ".ci/run"])

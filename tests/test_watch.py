@@ -115,6 +115,16 @@ def test_border_of_a_collapse(kind: str, one: float, two: float, collapsed: bool
     assert set(concerns(model, *lines)) == ({"collapse"} if collapsed else set())
 
 
+def test_a_mean_for_a_reconstruction_term_is_named_first() -> None:
+    lines = pair({"reg_loss": 0.01}, {"reg_loss": 0.01})
+    for reduction, named in (("mean", True), (None, False)):
+        model = of("BetaVAE")
+        model.reduction = reduction
+        said = concerns(model, *lines)["collapse"]
+        assert ("look at engine.reduction, without which" in said) == named
+        assert "a smaller model.beta" in said
+
+
 @pytest.mark.parametrize(("one", "two", "collapsed"), KL)
 def test_collapse_of_a_vaegan(one: float, two: float, collapsed: bool) -> None:
     # Of a power of two nothing is lost but what a float cannot hold.
