@@ -90,9 +90,8 @@ def test_an_array_counts_the_chosen_rows(tmp_path: Path) -> None:
     what = plan(study, arguments, site, "tiny", queue)
     assert what.run is not None and what.run.indices == [0, 1, 3] and what.busy == 1
     assert digest(study) != digest(load_study(path))
-    assert job_name(study, "run", tmp_path / "runs") != job_name(
-        load_study(path), "run", tmp_path / "runs"
-    )
+    names = {job_name(each, tmp_path / "runs", "run") for each in (study, load_study(path))}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize(("name", "rows"), [("quick", 5), ("paper", 4)])
