@@ -52,11 +52,11 @@ def test_indices_as_sbatch_writes_them(indices: list[int], text: str) -> None:
 def test_a_study_is_its_data_an_array_and_its_tables(study: Study, tmp_path: Path) -> None:
     what = plan(study, arguments(tmp_path), site(tmp_path), "shapes", [])
     assert [one.stage for one in what.commands()] == ["data", "run", "tables"]
-    assert what.run is not None and what.run.indices == list(range(15))
+    assert what.run is not None and what.run.indices == list(range(21))
     assert what.after("run", {"data": "4"}) == {"afterok": ["4"], "afterany": []}
     assert what.after("tables", {"data": "4", "run": "5"}) == {"afterany": ["5"]}
     words = what.run.words({"afterok": ["4"]})
-    assert {"--dependency=afterok:4", "--kill-on-invalid-dep=yes", "--array=0-14"} < set(words)
+    assert {"--dependency=afterok:4", "--kill-on-invalid-dep=yes", "--array=0-20"} < set(words)
     assert "--signal=B:USR1@300" in words and "--time=01:00:00" in words
 
 
@@ -65,9 +65,9 @@ def test_what_is_queued_is_left_out_and_its_tables_wait_for_all(study, tmp_path:
     queue = [running(0), running(2, state="PENDING")]
     queue.append(Job("8", "8", None, "tables", "PENDING", "1:00", "", "Dependency"))
     what = plan(study, options, where, "shapes", queue)
-    assert what.run is not None and what.run.indices == [1, *range(3, 15)] and what.busy == 2
+    assert what.run is not None and what.run.indices == [1, *range(3, 21)] and what.busy == 2
     assert what.after("tables", {"run": "9"}) == {"afterany": ["7", "9", "8"]}
-    everything = [*(running(index) for index in range(15)), queue[-1]]
+    everything = [*(running(index) for index in range(21)), queue[-1]]
     assert plan(study, options, where, "shapes", everything).commands() == []
     # Where they got lost, the tables alone are submitted, after those at work.
     lost = plan(study, options, where, "shapes", everything[:-1])
@@ -78,7 +78,7 @@ def test_what_is_queued_is_left_out_and_its_tables_wait_for_all(study, tmp_path:
 def test_a_run_that_is_ending_is_taken_up_when_it_has_ended(study: Study, tmp_path: Path) -> None:
     queue = [running(0, state="COMPLETING"), running(1)]
     what = plan(study, arguments(tmp_path), site(tmp_path), "shapes", queue)
-    assert what.run is not None and what.run.indices == [0, *range(2, 15)] and what.busy == 1
+    assert what.run is not None and what.run.indices == [0, *range(2, 21)] and what.busy == 1
     words = what.run.words(what.after("run", {"data": "9"}))
     assert "--dependency=afterok:9,afterany:7_0" in words
 
@@ -89,7 +89,7 @@ def test_an_index_is_what_it_was_when_it_was_submitted(study: Study, tmp_path: P
     what = plan(study, arguments(tmp_path), site(tmp_path), "shapes", [running(0)])
     titles = [cell.title for cell in study.cells]
     assert what.run is not None
-    assert what.run.indices == [i for i in range(15) if i != titles.index("vae/seed-0")]
+    assert what.run.indices == [i for i in range(21) if i != titles.index("vae/seed-0")]
 
 
 def test_only(study: Study) -> None:
@@ -204,8 +204,8 @@ def test_the_job_reads_what_was_submitted(study: Study, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("index", "config", "said"),
     [
-        ("", "shapes", "which of its runs? SLURM_ARRAY_TASK_ID is '', 0 to 14 is wanted"),
-        ("15", "shapes", "which of its runs? SLURM_ARRAY_TASK_ID is '15', 0 to 14 is wanted"),
+        ("", "shapes", "which of its runs? SLURM_ARRAY_TASK_ID is '', 0 to 20 is wanted"),
+        ("21", "shapes", "which of its runs? SLURM_ARRAY_TASK_ID is '21', 0 to 20 is wanted"),
         ("3", "shapes --digest=0123456789ab", "its runs are not those that were submitted"),
         ("0", "mnist", "a compute node downloads nothing: --raw FOLDER names the raw files"),
     ],
