@@ -16,8 +16,8 @@ help: ## this list
 setup: ## make the environment VENV from requirements.lock, where it is not there yet
 	@./setup_venv.sh "$(VENV)"
 
-# Five minutes: one seed of the five small rows. Three seeds of all rows: make reproduce ARGS=
-reproduce: ARGS ?= --budget quick
+# Of the default study five minutes: one seed of its small rows. All of it: make reproduce ARGS=
+reproduce: ARGS ?= $(if $(filter configs/studies/shapes.json,$(STUDY)),--budget quick)
 reproduce: setup ## run STUDY from its data to its tables; go on where it was broken off
 	$(python) reproduce.py $(STUDY) $(ARGS)
 
