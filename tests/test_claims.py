@@ -168,7 +168,7 @@ def test_the_overview_leaves_no_study_out() -> None:
     references = [read_reference(path) for path in FILES]
     shapes = of("shapes")
     judged = {"shapes-quick": judge(study(a=[0.1]), shapes, FULL)}
-    page = overview(references, judged, list(CONFIGURED))
+    page = overview(references, judged, [name for name in CONFIGURED if name != "celeba56"])
     assert f"| [shapes-quick](shapes-quick/VERDICTS.md) | {len(shapes.claims)} |" in page
     for source in references:
         if source.study == "shapes":
@@ -176,8 +176,8 @@ def test_the_overview_leaves_no_study_out() -> None:
         count = len(source.claims)
         assert f"| {source.study} (not run) | {count} | 0 | 0 | 0 | 0 | 0 | {count} |" in page
         assert f"(reference/{source.study}.json)" in page and source.claims[0].id in page
-    assert "write configs/studies/fashion.json, then python" in page
-    assert "write configs/studies/celeba56.json" not in page
+    assert "write configs/studies/celeba56.json, then python" in page
+    assert "write configs/studies/celeba32.json" not in page
 
 
 COMMITTED = sorted(ROOT.glob("results/*/verdicts.json"))
