@@ -139,54 +139,6 @@ def test_every_number_of_the_report_is_a_claim() -> None:
     assert (unique.number, unique.within) == (8002, (8001.5, 8002.5))
 
 
-def record_of(name: str, budget: str | None) -> dict:
-    """What a study's file says that it trains, as a record, nothing measured."""
-    source, loaded = of(name), load_study(CONFIGURED[name], budget)
-    made = {"split": loaded.split, "budget": budget, "command": "", "rows": []}
-    # What shapes' 8,002 configurations give, and the small budget of the notes asks for.
-    train = {"shapes": 7202, "celeba56": 8000}[name]
-    for row, cells in loaded.rows().items():
-        config = cells[0].run.resolved()
-        config["model"]["input_dim"] = [1, source.measured.image_size, source.measured.image_size]
-        on = {"data": {"images": {"train": train}}, "config": config}
-        made["rows"].append({"name": row, "label": row, "cells": [on]})
-    return made
-
-
-def test_the_reports_budget_is_the_report_and_the_usual_one_is_not() -> None:
-    source = of("shapes")
-    assert set(source.rows) == set(load_study(CONFIGURED["shapes"], "paper").rows())
-    paper, usual = record_of("shapes", "paper"), record_of("shapes", None)
-    for row in source.rows:
-        assert obstacles(paper, source, [row], {"images"}) == []
-        told = "; ".join(obstacles(usual, source, [row], {"images"}))
-        assert "networks.encoder is [512, 256]" in told and "times the source's training" in told
-        # How many images there are is no matter of training.
-        assert obstacles(usual, source, [row], {"data"}) == []
-
-
-def test_the_notes_are_run_for_as_many_steps_on_fewer_images() -> None:
-    source, made = of("celeba56"), record_of("celeba56", "small")
-    assert set(source.rows) == {row["name"] for row in made["rows"]}
-    assert obstacles(made, source, list(source.rows), {"images", "training"}) == []
-
-
-@pytest.mark.parametrize("name", ["shapes", "mnist", "celeba56"])
-def test_every_claim_of_a_study_that_is_run_has_a_measure(name: str) -> None:
-    left = [claim.id for claim in of(name).claims if isinstance(claim, Word)]
-    # Another source's, with a study of its own to come.
-    assert left == (["homework-ae-separates"] if name == "mnist" else [])
-
-
-def test_what_the_loss_reduces_to_is_two_readings_of_each_claim() -> None:
-    claims = {claim.id: claim for claim in of("mnist").claims if claim.place.startswith("blog")}
-    measured = [name for name, claim in claims.items() if not isinstance(claim, Figure)]
-    for name in measured:
-        assert name.endswith("-mean") or f"{name}-mean" in claims, name
-    ratio, mean = claims["reconstruction-above-kl"], claims["reconstruction-above-kl-mean"]
-    assert (ratio.over.scale, mean.over.scale) == (784, 1)
-
-
 def test_what_a_source_says_against_itself_is_two_claims() -> None:
     for name, one, two in (
         ("celeba64", "trend-generation-lpips", "trend-generation-lpips-table"),
