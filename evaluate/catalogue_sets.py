@@ -149,6 +149,25 @@ def finite_metrics(how: FiniteData) -> list[Metric]:
             needs=needs,
         ),
         Metric(
+            "distinct images",
+            "distinct images",
+            None,
+            "images",
+            "valid images, those that look the same counted once",
+            over="data",
+            needs="evaluation.finite",
+        ),
+        Metric(
+            as_published("distinct images"),
+            as_published("distinct images"),
+            None,
+            "configurations",
+            "valid configurations, as the course report counted its images: every one, those with "
+            "the same image, too",
+            over="data",
+            needs="evaluation.finite",
+        ),
+        Metric(
             "reconstruction bits",
             "Reconstruction bits",
             "lower",

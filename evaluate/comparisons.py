@@ -70,7 +70,7 @@ def _compare(
     means = {n: float(np.mean([a["mean"] for a in abouts.values()])) for n, abouts in found.items()}
     sign = 1 if column.better == "lower" else -1
     best = min(means, key=lambda number: sign * means[number])
-    if column.over == "split":
+    if column.over != "images":
         test, compared = WELCH, list(found)
         p = welch([[about["mean"] for about in abouts.values()] for abouts in found.values()])
     else:

@@ -10,8 +10,9 @@ class Metric:
     """A metric as tables name it. `better`: `lower`, `higher`, or None where neither is.
 
     `needs` says what a run or a machine must have for it; `over` what its mean is over: `images`,
-    or `split`, where it is one number of a whole split (or of all samples) and so has no deviation
-    over images. `source` is where the definition is from, `package` what computes it.
+    or, where it is one number and so has no deviation over images, of what that is: `split` (or of
+    all samples), `training` (of the run's history), `data` (a count of the data set: exact).
+    `source` is where the definition is from, `package` what computes it.
     """
 
     key: str

@@ -29,6 +29,13 @@ _OTHERWISE: dict[str, Any] = {
 }
 _FINITE_OTHERWISE = {"threshold": 17.0, "samples": 17, "distance_samples": 17, "epsilon": 0.17}
 
+_OVER = {
+    "images": "images (or samples)",
+    "split": "none: one number of all",
+    "training": "none: a number of the run's history.jsonl, taken into a study's runs.json",
+    "data": "none: a count of the data set, whatever is measured of it",
+}
+
 _HEAD = """\
 # Metrics
 
@@ -92,9 +99,7 @@ def _entry(metric: Metric, settings: list[str], versions: bool) -> str:
         "better": {"lower": "lower", "higher": "higher", None: "neither way"}[metric.better],
         "unit": metric.unit,
         "definition": metric.definition,
-        "mean over": {"images": "images (or samples)", "split": "none: one number of all"}[
-            metric.over
-        ],
+        "mean over": _OVER[metric.over],
         "needs": metric.needs,
         "settings": _settings(metric.settings),
         "changed by": ", ".join(f"`{setting}`" for setting in settings),

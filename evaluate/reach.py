@@ -94,7 +94,7 @@ class ValidImages:
         return {"valid.distance": distance.cpu().numpy(), "valid.index": index.cpu().numpy()}
 
     def numbers(self, distance: torch.Tensor, index: torch.Tensor) -> dict[str, float]:
-        """coverage@t and D_KL by key, as defined and as published."""
+        """coverage@t, D_KL and how many images there are by key, as defined and as published."""
         how = self.how
         reached, near = index[: how.samples], distance[: how.samples]
         distinct = self.which[reached]
@@ -108,4 +108,6 @@ class ValidImages:
             as_published("D_KL"): kl_from_uniform(
                 index[: self.configurations], self.configurations, epsilon
             ),
+            "distinct images": float(self.count),
+            as_published("distinct images"): float(self.configurations),
         }

@@ -14,6 +14,7 @@ import numpy as np
 from evaluate.cells import reference_measured, reference_rows
 from evaluate.comparisons import compare
 from evaluate.statistics import bootstrap_interval
+from evaluate.training_terms import training_metrics
 from study.datasets import Dataset
 from study.errors import StudyError
 from study.expansion import Cell, Study
@@ -84,6 +85,7 @@ def _gather_cell(
         gathered["training_seconds"] = read_json_object(directory.finished)["seconds"]
     if directory.trained and directory.evaluated(split):
         gathered |= _measured(directory, split)
+        gathered["metrics"] |= training_metrics(directory)
     return gathered
 
 

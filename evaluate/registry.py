@@ -11,6 +11,7 @@ from evaluate.catalogue import FIXED
 from evaluate.catalogue_sets import finite_metrics, set_metrics
 from evaluate.metric import AS_PUBLISHED, FEATURES, OF_FEATURES, Metric, as_published, feature_key
 from evaluate.metrics import lpips
+from evaluate.training_terms import TRAINING, TRAINING_KEYS
 from study.schema import Evaluation, GaussianLikelihood, Likelihood
 
 _RECONSTRUCTED = (
@@ -25,9 +26,12 @@ _ENCODED = (
     *("information rate", as_published("information rate")),
     *("reconstruction bits", as_published("reconstruction bits")),
 )
-KEYS = (*_RECONSTRUCTED, *_ENCODED)
+KEYS = (*_RECONSTRUCTED, *_ENCODED, *TRAINING_KEYS)
 _BITS = "reconstruction bits"
-FINITE = ("NN valid", "coverage@t", "D_KL", as_published("coverage@t"), as_published("D_KL"))
+FINITE = (
+    *("NN valid", "coverage@t", "D_KL", as_published("coverage@t"), as_published("D_KL")),
+    *("distinct images", as_published("distinct images")),
+)
 FINITE_ONLY = (*FINITE, _BITS, as_published(_BITS))
 GENERATION_KEYS = (
     *(key for key in _RECONSTRUCTED if key != "NLL"),
@@ -146,7 +150,7 @@ def metrics_for(
     `features` has, by the word of `evaluation.features`, the settings of each network that there
     is (whose weights, how they came about).
     """
-    made = [*FIXED, *likelihood_metrics(how)]
+    made = [*FIXED, *TRAINING, *likelihood_metrics(how)]
     made += [lpips_metric(key, trunk) for key, trunk in lpips_keys(how.lpips).items()]
     for word in how.features:
         made += set_metrics(word, how, dict((features or {}).get(word, {})))

@@ -55,6 +55,18 @@ def exists(**more: Any) -> dict:
     return about | {"row": "a", "sampler": None, "metric": "MSE"} | more
 
 
+def figure(**more: Any) -> dict:
+    """A figure of the source, `made_figure` among the study's."""
+    about = {"id": "f", "kind": "figure", "text": "shown", "place": "figures", "basis": "stated"}
+    return about | {"figure": "made_figure"} | more
+
+
+def picture(name: str, *files: str) -> dict[str, Any]:
+    """A figure as a record has it."""
+    made = {"kind": "generations", "name": name, "files": list(files)}
+    return made | {"title": "Generations", "caption": "Samples."}
+
+
 def reference(*claims: dict, **more: Any) -> Reference:
     """The made source with these claims; `measured` and `rows` may be changed."""
     made: dict[str, Any] = {"study": "made", "source": "a source", "measured": MEASURED}

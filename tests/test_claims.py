@@ -40,8 +40,10 @@ from tests.made_claims import (
     FOLDER,
     FULL,
     exists,
+    figure,
     of,
     order,
+    picture,
     reference,
     study,
     trend,
@@ -64,7 +66,9 @@ def made() -> tuple[dict, Reference]:
         trend(id="few", contradicts="order"),
         order(id="order", contradicts="few"),
         value(id="none", metric="LPIPS"),
+        figure(id="shown", text="a figure"),
     ]
+    record["figures"] = [picture("made_figure", "made_figure.png")]
     return record, reference(*claims)
 
 
@@ -74,9 +78,10 @@ def verdicts() -> list[Verdict]:
 
 
 def test_a_summary_counts_every_word() -> None:
-    assert list(counts(verdicts()).values()) == [1, 1, 1, 2, 1]
+    assert list(counts(verdicts()).values()) == [1, 1, 1, 2, 1, 1]
     assert summary_line(verdicts()) == (
-        "6 claims: 1 reproduced, 1 not reproduced, 1 differs in definition, 2 cannot tell, 1 open"
+        "7 claims: 1 reproduced, 1 not reproduced, 1 differs in definition, 2 cannot tell, "
+        "1 drawn, 1 open"
     )
     assert summary_line(verdicts()[:1]).startswith("1 claim: 1 reproduced, 0 not")
 
@@ -96,9 +101,9 @@ def test_the_formats_show_the_same_verdicts() -> None:
 def test_many_claims_are_cut_into_floats_that_hold_all_of_them() -> None:
     many = [v for v in verdicts() for _ in range(10)]
     latex = to_latex(many, "s", "S")
-    assert latex.count(r"\begin{table}") == 4 and "part 4 of 4" in latex
+    assert latex.count(r"\begin{table}") == 6 and "part 6 of 6" in latex
     assert latex.count("0.01500] (n = 1) & reproduced") == 10 and len(many) > 3 * LINES
-    assert latex.count(r"\label{tab:s-verdicts") == 4
+    assert latex.count(r"\label{tab:s-verdicts") == 6
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
@@ -163,13 +168,13 @@ def test_the_overview_leaves_no_study_out() -> None:
     references = [read_reference(path) for path in FILES]
     shapes = of("shapes")
     judged = {"shapes-quick": judge(study(a=[0.1]), shapes, FULL)}
-    page = overview(references, judged, list(CONFIGURED))
+    page = overview(references, judged, [name for name in CONFIGURED if name != "celeba56"])
     assert f"| [shapes-quick](shapes-quick/VERDICTS.md) | {len(shapes.claims)} |" in page
     for source in references:
         if source.study == "shapes":
             continue
         count = len(source.claims)
-        assert f"| {source.study} (not run) | {count} | 0 | 0 | 0 | 0 | {count} |" in page
+        assert f"| {source.study} (not run) | {count} | 0 | 0 | 0 | 0 | 0 | {count} |" in page
         assert f"(reference/{source.study}.json)" in page and source.claims[0].id in page
     assert "write configs/studies/celeba56.json, then python" in page
     assert "write configs/studies/celeba32.json" not in page
@@ -213,7 +218,9 @@ def test_committed_verdicts_are_what_the_code_makes(path, tmp_path) -> None:
 
 BETTER = {
     # Of a claim that was open every verdict is its first: a finding.
-    "open": {"not reproduced", "open", "cannot tell", "differs in definition", "reproduced"},
+    "open": set(WORDS),
+    # A picture judges nothing: a measure in its place is the first, too.
+    "drawn": set(WORDS) - {"open"},
     "cannot tell": {"cannot tell", "differs in definition", "reproduced"},
     "differs in definition": {"differs in definition", "reproduced"},
     "reproduced": {"reproduced"},
@@ -259,6 +266,14 @@ def test_committed_verdicts_that_cannot_be_read_are_one_line(tmp_path, text, mes
     with pytest.raises(StudyError, match=re.escape(message)) as caught:
         read_verdicts(tmp_path)
     assert str(tmp_path / "verdicts.json") in str(caught.value)
+
+
+def test_a_figure_that_is_drawn_no_more_is_worse() -> None:
+    record, source = made()
+    before = to_data(judge(record, source, COMMAND))
+    del record["figures"]
+    (worse,) = compare(before, judge(record, source, COMMAND))
+    assert (worse.claim, worse.before, worse.now) == ("shown", "drawn", "open")
 
 
 def test_bounds_are_shown_as_they_are() -> None:

@@ -144,6 +144,7 @@ def test_numbers_by_hand_as_defined_and_as_published(finite: Dataset) -> None:
     shares = [2 / 6, 0, 1 / 6, 1 / 6, 0, 2 / 6]
     want = sum(math.log2(1 / 6 / (share + 0.01)) / 6 for share in shares)
     assert got[as_published("D_KL")] == pytest.approx(want, rel=1e-12)
+    assert got["distinct images"] == 4 and got[as_published("distinct images")] == 6
 
 
 def test_a_perfect_sampler_misses_what_stands_twice_as_published(finite: Dataset) -> None:

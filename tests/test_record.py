@@ -112,7 +112,9 @@ def test_references_stand_in_their_order(record) -> None:
     ]
     (cell,) = record["references"][0]["cells"]
     vae = cells(record, "vae")[0]
-    assert cell["seed"] is None and cell["metrics"] == vae["metrics"]
+    # No training made it.
+    measured = {k: about for k, about in vae["metrics"].items() if about["over"] != "training"}
+    assert cell["seed"] is None and cell["metrics"] == measured
     assert cell["generations"] == vae["generations"] and cell["images"] == 25
 
 

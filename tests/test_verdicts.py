@@ -251,14 +251,16 @@ def test_what_only_the_sources_code_says_is_told_as_such() -> None:
 
 
 def test_a_missing_run_is_open_with_its_command() -> None:
-    for rows, why in (
-        ({"a": [None, None]}, "seed 0, 1"),
-        ({"a": [0.015, None]}, "seed 1"),
-        ({"b": [0.015]}, "no row 'a'"),
+    for rows, budget, why, command in (
+        ({"a": [None, None]}, "small", "seed 0, 1", COMMAND),
+        ({"a": [0.015, None]}, "small", "seed 1", COMMAND),
+        ({"b": [0.015]}, None, "the study has no row 'a'", f"runs, then {COMMAND}"),
+        # What a budget leaves out the study has.
+        ({"b": [0.015]}, "small", "the study's budget 'small' has no row 'a'", FULL),
     ):
-        found = verdict(study(**rows), value())
+        found = verdict(study(**rows, budget=budget), value())
         assert found.verdict == "open" and why in found.why
-        assert found.command is not None and found.command.endswith(COMMAND)
+        assert found.command is not None and found.command.endswith(command)
 
 
 def test_a_seed_that_never_started_has_no_config() -> None:

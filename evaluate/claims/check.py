@@ -12,7 +12,7 @@ from study.jsonfile import read_json_object
 
 FILE = "verdicts.json"
 # From best to worst; `not reproduced` is no step of it, but another answer.
-_STEPS = ("reproduced", "differs in definition", "cannot tell", "open")
+_STEPS = ("reproduced", "differs in definition", "cannot tell", "drawn", "open")
 _SETTLED = ("reproduced", "differs in definition", "not reproduced")
 
 
@@ -60,10 +60,10 @@ def read_verdicts(folder: Path) -> list[dict[str, Any]]:
 def compare(committed: list[dict[str, Any]], now: list[Verdict]) -> list[Worse]:
     """The claims whose verdict is worse than the committed one; a new claim is not.
 
-    Worse is a step down from reproduced over differs in definition and cannot tell to open; one
-    of the first three that becomes not reproduced; not reproduced that is settled no more; and a
-    claim that vanished. What was open is judged for the first time: whatever comes out, it is a
-    finding.
+    Worse is a step down from reproduced over differs in definition, cannot tell and drawn to open;
+    one of the first three that becomes not reproduced; not reproduced that is settled no more; and
+    a claim that vanished. What was open, or a picture for people, is judged for the first time:
+    whatever comes out, it is a finding.
     """
     by_id = {verdict.claim.id: verdict for verdict in now}
     worse = []
@@ -81,7 +81,7 @@ def is_worse(before: str, now: str) -> bool:
     if before == now:
         return False
     if now == "not reproduced":
-        return before != "open"
+        return before not in ("open", "drawn")
     if before == "not reproduced":
         return now not in _SETTLED
     return _STEPS.index(now) > _STEPS.index(before)

@@ -1,32 +1,41 @@
 """Whether a run of ours is near enough to the source's for their numbers to be compared."""
 
-import itertools
-import shlex
+from collections.abc import Collection
 from typing import Any
 
+from evaluate.claims.command import changes
 from evaluate.claims.measured import find_row
 from evaluate.claims.schema import Reference, SourceRow
 from study.overrides import flatten
 
 # Training examples seen, ours over the source's: outside of these the budgets differ too much.
 LEAST, MOST = 0.5, 2.0
-# Keys of a run's config, and sections of it, that change what is trained, on what or how long.
-_TRAINED = ("dataset", "data", "networks", "model", "trainer")
-_OF_ENGINE = (
-    *("select", "kl_warmup", "free_bits", "reduction", "sampled_std"),
-    *("latent_noise", "mmd_sigmas", "vaegan_gradients"),
-)
 
 
-def obstacles(record: dict[str, Any], reference: Reference, rows: list[str]) -> list[str]:
-    """What differs too much between our runs of these rows and the source's; each told once."""
-    found = [] if _same_split(record, reference) else [_split_words(record, reference)]
+def obstacles(
+    record: dict[str, Any],
+    reference: Reference,
+    rows: list[str],
+    over: Collection[str | None] = (),
+) -> list[str]:
+    """What differs too much between our runs of these rows and the source's; each told once.
+
+    `over`: what the numbers are of, as their metrics say. One of the training is of the training
+    whatever split is measured; one of the data set alone is of no run at all.
+    """
+    of_data = set(over) == {"data"}
+    no_split = bool(over) and set(over) <= {"data", "training"}
+    found = []
+    if not no_split and not _same_split(record, reference):
+        found.append(_split_words(record, reference))
     for name in rows:
         row = find_row(record, name)
         cells = [cell for cell in row["cells"] if cell.get("config")] if row else []
         for cell in cells:
-            found += _of_run(cell, reference, name)
-            found += _silence(record, reference, reference.rows[name])
+            found += _of_size(cell, reference)
+            if not of_data:
+                found += _of_run(cell, reference, name)
+                found += _silence(record, reference, reference.rows[name])
     return list(dict.fromkeys(found))
 
 
@@ -46,13 +55,17 @@ def _split_name(reference: Reference) -> str:
     return "images held out of training" if split == "held out" else f"the {split} split"
 
 
+def _of_size(cell: dict[str, Any], reference: Reference) -> list[str]:
+    size = (cell["config"]["model"].get("input_dim") or [None])[-1]
+    wanted = reference.measured.image_size
+    if not size or not wanted or size == wanted:
+        return []
+    return [f"images of {size} px, the source's of {wanted}"]
+
+
 def _of_run(cell: dict[str, Any], reference: Reference, name: str) -> list[str]:
     config, theirs = cell["config"], reference.rows[name]
     found = []
-    size = (config["model"].get("input_dim") or [None])[-1]
-    wanted = reference.measured.image_size
-    if size and wanted and size != wanted:
-        found.append(f"images of {size} px, the source's of {wanted}")
     flat = flatten(config)
     computed = " as its code had it" if theirs.basis == "computed" else ""
     for key, value in theirs.settings.items():
@@ -105,32 +118,3 @@ def _silence(record: dict[str, Any], reference: Reference, row: SourceRow) -> li
         return []
     what = " and ".join(unknown)
     return [f"{' and '.join(cuts)}, and the source does not say {what} it trained"]
-
-
-def changes(command: str) -> list[str]:
-    """What a study's command sets otherwise (`--set`) of what is trained, on what or how long."""
-    words = shlex.split(command)
-    texts = [after for before, after in itertools.pairwise(words) if before == "--set"]
-    texts += [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
-    return [text for text in texts if _trains(text)]
-
-
-def _trains(text: str) -> bool:
-    first, *rest = text.partition("=")[0].strip().split(".")
-    return first in _TRAINED or (first == "engine" and "".join(rest[:1]) in _OF_ENGINE)
-
-
-def uncut(command: str) -> str:
-    """The command of the study as it stands in its file."""
-    words, dropped = shlex.split(command), set(changes(command))
-    kept: list[str] = []
-    at = 0
-    while at < len(words):
-        word, value = words[at], words[at + 1] if at + 1 < len(words) else ""
-        if word == "--budget" or (word == "--set" and value in dropped):
-            at += 2
-            continue
-        if not word.startswith("--budget=") and word.removeprefix("--set=") not in dropped:
-            kept.append(word)
-        at += 1
-    return shlex.join(kept)

@@ -9,7 +9,7 @@ from evaluate.claims.judge import Verdict
 from evaluate.claims.schema import Reference, Value
 from evaluate.pictures import COLOURS, plain_log, save_figure, wrap
 
-_MARKS = dict(zip(WORDS, ((0, "o"), (3, "X"), (1, "D"), (2, "s"), (4, "^")), strict=True))
+_MARKS = dict(zip(WORDS, ((0, "o"), (3, "X"), (1, "D"), (2, "s"), (5, "v"), (4, "^")), strict=True))
 # Inches, of a panel.
 WIDTH = 5.2
 # From this factor between its ends on an axis is logarithmic.

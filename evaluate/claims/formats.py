@@ -5,13 +5,13 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from evaluate.claims.judge import Verdict, Word5
+from evaluate.claims.judge import Judged, Verdict
 from evaluate.latex import escape
 
-WORDS: tuple[Word5, ...] = get_args(Word5)
+WORDS: tuple[Judged, ...] = get_args(Judged)
 FORMAT = 1
 # Lines of a LaTeX float; more are cut into several.
-LINES = 16
+LINES = 12
 COLUMNS = ["id", "claim", "source", "ours", "verdict"]
 
 

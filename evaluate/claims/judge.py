@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evaluate.claims.alike import another_metric
-from evaluate.claims.comparable import obstacles, uncut
+from evaluate.claims.command import uncut
+from evaluate.claims.comparable import obstacles
 from evaluate.claims.measured import Absent, Number, look_up
 from evaluate.claims.outcome import Outcome
 from evaluate.claims.schema import (
     Claim,
     Exists,
+    Figure,
     Measurable,
     Order,
     Reference,
@@ -31,7 +33,9 @@ from evaluate.claims.ways import (
 )
 from evaluate.formats import format_number
 
-Word5 = Literal["reproduced", "not reproduced", "differs in definition", "cannot tell", "open"]
+Judged = Literal[
+    "reproduced", "not reproduced", "differs in definition", "cannot tell", "drawn", "open"
+]
 _WAYS = ("as defined here", "as published there")
 
 
@@ -41,7 +45,7 @@ class Verdict:
     ours, of a value that both have, in `metric` and with `sampler`."""
 
     claim: Claim
-    verdict: Word5
+    verdict: Judged
     ours: str
     why: str
     command: str | None = None
@@ -70,6 +74,8 @@ def _verdict(
         return Verdict(claim, "open", "", f"no measure or run yet: {claim.open}")
     if record is None:
         return Verdict(claim, "open", "", "the study has not been run", command)
+    if isinstance(claim, Figure):
+        return _figure(record, claim, command)
     judged = {
         sampler: replace(_with_sampler(record, reference, chosen, command), claim=claim)
         for sampler, chosen in choices(claim)
@@ -82,6 +88,17 @@ def _verdict(
             why = f"against the rows whose sampler it says: {of_known.why}"
             return replace(of_known, claim=claim, ours=verdict.ours, why=why)
     return verdict
+
+
+def _figure(record: dict[str, Any], claim: Figure, command: str) -> Verdict:
+    """A picture is for people to judge: whether there is one of ours, and in which files."""
+    for made in record.get("figures") or []:
+        if made["name"] == claim.figure and made["files"]:
+            files = made["files"]
+            ours = files[0] if len(files) == 1 else f"{len(files)} pictures"
+            why = f"for people to judge, in {', '.join(files)}"
+            return Verdict(claim, "drawn", ours, why)
+    return Verdict(claim, "open", "", f"the figure '{claim.figure}' is not drawn", command)
 
 
 def _of_samplers(judged: dict[str | None, Verdict]) -> Verdict:
@@ -122,7 +139,8 @@ def _with_sampler(
         if isinstance(numbers, Absent):
             return Verdict(claim, "open", ours, numbers.why, numbers.command)
         known.append(numbers)
-    barred = obstacles(record, reference, rows_of(claim))
+    over = {number.over for numbers in known for number in numbers}
+    barred = obstacles(record, reference, rows_of(claim), over)
     outcomes = [_way(reference, claim, numbers, barred) for numbers in known]
     word, why = _together(claim, outcomes)
     if barred and not isinstance(claim, Value):
@@ -175,7 +193,7 @@ def _way(
     return replace(outcome, word="cannot tell") if refuted else outcome
 
 
-def _together(claim: Measurable, outcomes: list[Outcome]) -> tuple[Word5, str]:
+def _together(claim: Measurable, outcomes: list[Outcome]) -> tuple[Judged, str]:
     """Of both definitions; what one of them leaves open no word on both can settle."""
     words, whys = [o.word for o in outcomes], [o.why for o in outcomes]
     if len(outcomes) == 1:
@@ -185,7 +203,7 @@ def _together(claim: Measurable, outcomes: list[Outcome]) -> tuple[Word5, str]:
         yes, no = _WAYS if words[0] == "reproduced" else _WAYS[::-1]
         tests = "" if isinstance(claim, Value) else f" ({told})"
         return "differs in definition", f"it comes out {yes}, but not {no}{tests}"
-    word: Word5 = words[0] if words[0] == words[1] else "cannot tell"
+    word: Judged = words[0] if words[0] == words[1] else "cannot tell"
     if whys[0] == whys[1]:
         return word, whys[0] + (f", {' and '.join(_WAYS)}" if word == "reproduced" else "")
     return word, told
@@ -204,4 +222,6 @@ def theirs(claim: Claim, rows: dict[str, SourceRow]) -> str:
         many = len(claim.than)
         others = f"{many} others" if many > 1 else rows[claim.than[0].row].label
         return f"{rows[claim.row].label} {claim.direction} than {others}"
+    if isinstance(claim, Figure):
+        return "shown"
     return bound_words(claim) if isinstance(claim, Exists) else "said"

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from evaluate.claims.command import uncut
 from evaluate.formats import format_number
 from evaluate.registry import FINITE
 from evaluate.statistics import seed_interval
@@ -25,6 +26,8 @@ class Number:
     key: str = ""
     label: str = ""
     measured: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    # What it is of: `over` of its metric.
+    over: str | None = None
 
     @property
     def mean(self) -> float:
@@ -69,6 +72,9 @@ def look_up(
     """
     found = find_row(record, row)
     if found is None:
+        if budget := record.get("budget"):
+            why = f"the study's budget '{budget}' has no row '{row}'"
+            return Absent(why, uncut(command))
         why = f"the study has no row '{row}'"
         return Absent(why, f"add '{row}' to the study's runs, then {command}")
     undone = [str(cell["seed"]) for cell in found["cells"] if cell.get("metrics") is None]
@@ -89,9 +95,13 @@ def look_up(
         drawn = {} if sampler is None else {"samples": entry.get("samples")}
         measured.append({name: about.get(name) for name in _MEASURED} | drawn)
     values = tuple(float(about["mean"]) for about in abouts)
+    over = abouts[0].get("over")
     ends = seed_interval(values) if len(values) > 1 else abouts[0].get("interval")
+    if over == "data":
+        # Counted, not estimated: one seed knows it exactly.
+        ends = min(values), max(values)
     interval = (float(ends[0]), float(ends[1])) if ends else None
-    return Number(values, interval, key, found["label"], tuple(measured))
+    return Number(values, interval, key, found["label"], tuple(measured), over)
 
 
 def _unmeasured(label: str, key: str, missing: dict[str, str], command: str) -> Absent:

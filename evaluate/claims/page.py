@@ -67,6 +67,7 @@ _KINDS = {
     "trend": "trends",
     "order": "orders",
     "exists": "bounds",
+    "figure": "figures",
     "word": "not measurable yet",
 }
 

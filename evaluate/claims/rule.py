@@ -25,7 +25,8 @@ RULE = (
     "sizes of networks or weights of the loss. Where it does not say its images or its epochs, any "
     "cut of ours is too far: a named budget of the study, or `--set` of the data, the networks, "
     "the model or the training. Then a number is not judged at all, and a trend, an order or a "
-    "bound may be reproduced, which the reason says, but is never 'not reproduced'.",
+    "bound may be reproduced, which the reason says, but is never 'not reproduced'. A number of "
+    "the training itself knows no split, and a count of the data's images no training.",
     "**cannot tell**, of the measure: another setting of the metric than the source's (LPIPS' "
     "backbone, the distance of coverage); seeds or rows of one claim that were not measured alike; "
     "a number or a bound without an interval; an interval that meets the source's number but is "
@@ -35,8 +36,10 @@ RULE = (
     "sampler. It is reproduced (or differs in definition) if it is so with either, which the "
     "reason names; else it cannot be told (but that a row is better than several is not "
     "reproduced where it already fails against those whose sampler is known).",
-    "**open**: a run (any seed of one), weights or a measure are missing, said with the command "
-    "that closes it where there is one.",
+    "**drawn**: a figure of the source, and ours of the same stands among the study's figures; "
+    "whether the two look alike is for people to judge.",
+    "**open**: a run (any seed of one), weights, a measure or a figure are missing, said "
+    "with the command that closes it where there is one.",
     "The tests over seeds are the exact permutation test of two means and, for a trend, "
     "Jonckheere and Terpstra's. A row that is to be better than several has to be so in each "
     "single test; that it is not is tested over all of them after Simes.",

@@ -166,6 +166,14 @@ class Exists(_Measurable):
         return self
 
 
+class Figure(_Claim):
+    """A figure of the source; ours is drawn beside it, for people to judge."""
+
+    kind: Literal["figure"]
+    # The study's figure of the same: the name its files go by.
+    figure: Name
+
+
 class Word(_Claim):
     """What no measure of this version decides; `open` says what measure or run is missing."""
 
@@ -174,7 +182,7 @@ class Word(_Claim):
 
 
 Measurable = Value | Trend | Order | Exists
-Claim = Annotated[Measurable | Word, Field(discriminator="kind")]
+Claim = Annotated[Measurable | Figure | Word, Field(discriminator="kind")]
 
 
 class Reference(Section):
@@ -213,9 +221,9 @@ def check_reference(reference: Reference, where: Path | str) -> Reference:
     return reference
 
 
-def metrics_of(claim: Measurable | Word) -> set[str]:
+def metrics_of(claim: Measurable | Figure | Word) -> set[str]:
     """Every key of a metric that a claim names."""
-    if isinstance(claim, Word):
+    if isinstance(claim, Figure | Word):
         return set()
     keys = [claim.metric, claim.as_published]
     if isinstance(claim, Order):
@@ -233,9 +241,9 @@ def unsaid_samplers(claim: Measurable) -> list[str]:
     return list(dict.fromkeys(name for of in named if isinstance(of, list) for name in of))
 
 
-def rows_of(claim: Measurable | Word) -> list[str]:
+def rows_of(claim: Measurable | Figure | Word) -> list[str]:
     """The study's rows that a claim is about, each once."""
-    if isinstance(claim, Word):
+    if isinstance(claim, Figure | Word):
         return []
     rows = list(claim.rows) if isinstance(claim, Trend) else [claim.row]
     if isinstance(claim, Order):
