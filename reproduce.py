@@ -70,7 +70,7 @@ def check_study(study: Any) -> str:
     from evaluate.tables import check_tables
 
     check_tables(study.config.tables, str(study.file))
-    check_figures(study.config, str(study.file))
+    check_figures(study)
     return dataset_name(study)
 
 

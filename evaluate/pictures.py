@@ -41,23 +41,31 @@ Rows = list[tuple[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Block:
-    """Labelled rows of images under a heading (may be empty); N x C x H x W uint8 each."""
+    """Labelled rows of images under a heading (may be empty); N x C x H x W uint8 each.
+
+    `columns` stand over the images of the first row, one each (none: nothing does).
+    """
 
     heading: str
     rows: Rows
+    columns: tuple[str, ...] = ()
 
 
-def save_figure(figure: Figure, path: Path, photographs: bool = False) -> None:
+def save_figure(
+    figure: Figure, path: Path, photographs: bool = False, colours: int | None = None
+) -> None:
     """Write a PNG whole; without the metadata that changes with the library's version.
 
-    Photographs hardly compress: they get about as many pixels as they have, and 256 colours.
+    Photographs hardly compress: they get about as many pixels as they have, and 256 colours
+    (another number where `colours` gives one).
     """
+    colours = colours or (256 if photographs else None)
     drawn = io.BytesIO()
     dpi = 100 if photographs else 150
     figure.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
-    if photographs:
+    if colours:
         with Image.open(drawn) as picture:
-            reduced = picture.convert("RGB").quantize(256)
+            reduced = picture.convert("RGB").quantize(colours)
         drawn = io.BytesIO()
         reduced.save(drawn, format="png", optimize=True)
     plt.close(figure)
@@ -86,22 +94,31 @@ def wrap(text: str, inches: float, size: float = 9) -> str:
     return "\n".join(textwrap.wrap(text, max(16, int(inches * 130 / size))))
 
 
-def image_rows(rows: Rows, title: str, path: Path) -> None:
+def _head(block: Block) -> float:
+    """Inches that a block's heading and the names of its columns take."""
+    return (LINE + 0.1 if block.heading else 0.06) + LINE * bool(block.columns)
+
+
+def image_rows(rows: Rows, title: str, path: Path, small: bool = False) -> None:
     """One labelled row of images under another; each row is N x C x H x W uint8."""
-    image_blocks([Block("", rows)], title, path)
+    image_blocks([Block("", rows)], title, path, small)
 
 
-def image_blocks(blocks: list[Block], title: str, path: Path) -> None:
-    """Blocks of labelled rows of images, one under another, as many in each as the shortest has."""
+def image_blocks(blocks: list[Block], title: str, path: Path, small: bool = False) -> None:
+    """Blocks of labelled rows of images, one under another, as many in each as the shortest has.
+
+    `small`: of many images that are much alike, few pixels and colours.
+    """
     count = min(len(images) for block in blocks for _, images in block.rows)
-    image = 0.62 if count > 8 else 0.9
+    rows = sum(len(block.rows) for block in blocks)
+    image = 0.62 if count > 8 or small else 0.9
+    image = 0.45 if small and rows > 14 else image
     names = [textwrap.fill(name, 24) for block in blocks for name, _ in block.rows]
     label = 0.2 + CHARACTER * max(len(line) for name in names for line in name.split("\n"))
     width = label + image * count + MARGIN
     title = wrap(title, width - 2 * MARGIN)
     top = MARGIN + LINE * (title.count("\n") + 1)
-    heights = [LINE + 0.1 if block.heading else 0.06 for block in blocks]
-    rows = sum(len(block.rows) for block in blocks)
+    heights = [_head(block) for block in blocks]
     height = top + sum(heights) + rows * image * 1.05 + MARGIN
 
     figure = plt.figure(figsize=(width, height))
@@ -110,8 +127,11 @@ def image_blocks(blocks: list[Block], title: str, path: Path) -> None:
     for block, space in zip(blocks, heights, strict=True):
         at += space
         if block.heading:
-            x, y = label / width, 1 - (at - 0.05) / height
+            x, y = label / width, 1 - (at - 0.05 - LINE * bool(block.columns)) / height
             figure.text(x, y, block.heading, va="bottom", fontsize=8.5, weight="bold")
+        for number, column in enumerate(block.columns):
+            x, y = (label + image * (number + 0.5)) / width, 1 - (at - 0.03) / height
+            figure.text(x, y, column, ha="center", va="bottom", fontsize=7.5)
         for _, images in block.rows:
             box = (label / width, 1 - (at + image) / height, image * count / width, image / height)
             axis = figure.add_axes(box)
@@ -122,5 +142,5 @@ def image_blocks(blocks: list[Block], title: str, path: Path) -> None:
             axis.spines[:].set_visible(False)
             at += image * 1.05
     shapes = [images.shape for block in blocks for _, images in block.rows]
-    photographs = any(shape[1] == 3 and shape[-1] > 48 for shape in shapes)
-    save_figure(figure, path, photographs)
+    photographs = small or any(shape[1] == 3 and shape[-1] > 48 for shape in shapes)
+    save_figure(figure, path, photographs, colours=64 if small else None)

@@ -31,6 +31,7 @@ LEFT_BY_A_RUN = (
     "metrics.json",
     "per_image.npz",
     "pictures.npz",
+    "latents.npz",
     "reconstructions.png",
     "generations.png",
     "neighbours.png",
@@ -57,6 +58,7 @@ class Measured:
         self.metrics = self.path / "metrics.json"
         self.per_image = self.path / "per_image.npz"
         self.pictures = self.path / "pictures.npz"
+        self.latents = self.path / "latents.npz"
 
     def measured_splits(self) -> dict[str, Any]:
         """The entries of `metrics.json` by split; none where it is missing or of an old format."""

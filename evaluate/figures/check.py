@@ -2,15 +2,28 @@
 
 from evaluate.registry import KEYS
 from study.errors import StudyError
+from study.expansion import Study
 from study.pythae_json import suggest
-from study.schema import StudyFigure
+from study.schema import FigureKind, StudyFigure
 from study.schema_files import StudyConfig
 
 BETA = "model.beta"
+OF_LATENTS: tuple[FigureKind, ...] = (
+    "latent_histograms",
+    "latent_scatter",
+    "correlations",
+    "traversals",
+    "zeroed",
+    "kl_per_dimension",
+)
 
 
-def check_figures(config: StudyConfig, where: str) -> None:
-    """StudyError where a figure asks for a run or metric that is not there, or two have a name."""
+def check_figures(study: Study) -> None:
+    """StudyError where a figure asks for what is not there, or two have a name.
+
+    That is a run, a metric, or latents of runs that all do without `evaluation.latents`.
+    """
+    config, where = study.config, str(study.file)
     names = [figure.file for figure in config.figures]
     for name in names:
         if names.count(name) > 1:
@@ -18,6 +31,7 @@ def check_figures(config: StudyConfig, where: str) -> None:
     for figure in config.figures:
         _check_runs(figure, config, f"{where}: figures.{figure.file}")
         _check_metrics(figure, config, f"{where}: figures.{figure.file}")
+        _check_latents(figure, study, f"{where}: figures.{figure.file}")
 
 
 def _check_runs(figure: StudyFigure, config: StudyConfig, where: str) -> None:
@@ -42,3 +56,14 @@ def _check_metrics(figure: StudyFigure, config: StudyConfig, where: str) -> None
     measured = any(table.of == "reconstruction" for table in config.tables)
     if figure.kind == "radar" and not figure.metrics and not measured:
         raise StudyError(f"{where}.metrics: this key is missing, and no table of reconstruction")
+
+
+def _check_latents(figure: StudyFigure, study: Study, where: str) -> None:
+    # Of rows that the budget leaves out nothing is drawn, and nothing asked.
+    cells = [cell for cell in study.cells if cell.entry in (figure.runs or [cell.entry])]
+    measured = any(cell.run.config.evaluation.latents for cell in cells)
+    if figure.kind in OF_LATENTS and cells and not measured:
+        raise StudyError(
+            f"{where}: none of its runs has evaluation.latents, which a {figure.kind} is drawn "
+            'from; set "evaluation.latents": {}'
+        )

@@ -6,6 +6,7 @@ from typing import Any
 from evaluate.figures.charts import radar, rate_distortion
 from evaluate.figures.check import BETA
 from evaluate.figures.curves import loss_curve, loss_curves
+from evaluate.figures.dimensions import correlations, kl_per_dimension
 from evaluate.figures.images import (
     beta_grid,
     generations,
@@ -14,7 +15,9 @@ from evaluate.figures.images import (
     self_reconstructions,
     three_rows,
 )
+from evaluate.figures.latents import latent_histograms, latent_scatter
 from evaluate.figures.source import Draw, Drawn, shown
+from evaluate.figures.traversals import traversals, zeroed
 from study.expansion import Study
 from study.schema import FigureKind
 
@@ -29,6 +32,12 @@ _KINDS: dict[FigureKind, Draw] = {
     "rate_distortion": rate_distortion,
     "loss_curves": loss_curves,
     "loss_curve": loss_curve,
+    "latent_histograms": latent_histograms,
+    "latent_scatter": latent_scatter,
+    "correlations": correlations,
+    "traversals": traversals,
+    "zeroed": zeroed,
+    "kl_per_dimension": kl_per_dimension,
 }
 
 

@@ -69,6 +69,17 @@ class Source:
         """Whether that array is there."""
         return f"{self.split}.{kind}" in member_names(row.directories[0].pictures)
 
+    def latents(self, row: Row, key: str) -> np.ndarray:
+        """One array of the latents of a row's first run."""
+        return np.array(open_array(row.directories[0].latents, f"{self.split}.{key}"))
+
+    def has_latents(self, row: Row, *keys: str) -> bool:
+        """Whether a row's latents were measured and its first run has these arrays of them."""
+        file = row.directories[0].latents
+        if not row.cells[0].get("latents") or not file.is_file():
+            return False
+        return {f"{self.split}.{key}" for key in keys} <= set(member_names(file))
+
     def generations(self, row: Row, kind: str = "generations") -> list[tuple[str, str, np.ndarray]]:
         """Sampler, label and images of each of a row's samplers that were pictured."""
         made = []
