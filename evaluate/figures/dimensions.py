@@ -124,6 +124,7 @@ def _scale(axis: Any) -> None:
     if values.max() > 30 * max(values.min(), _FLOOR):
         for line in axis.get_lines():
             line.set_ydata(np.maximum(line.get_ydata(), _FLOOR))
+        axis.relim()
         axis.set_yscale("log")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.tick_params(labelsize=7)

@@ -16,7 +16,7 @@ from study.schema import StudyFigure
 NOT_DRAWN = "Not drawn: the latents of none of its runs were measured."
 COLOURED_CLASSES = 3  # more lines in a small panel than these are not told apart
 POINTS = 1500
-_BINS = (16, 50)  # fewest and most: where images are few, more are all noise
+_BINS = (24, 50)  # fewest and most: where images are few, more are all noise
 _PEAK = 1 / math.sqrt(2 * math.pi)  # of N(0, 1)'s density
 
 
@@ -42,15 +42,22 @@ def legend_below(canvas: Figure, handles: list[Any], labels: list[str], columns:
     canvas.legend(handles, labels, loc="outside lower center", **style)
 
 
+def _classes(source: Source, row: Row) -> tuple[list[str], np.ndarray] | None:
+    """The names of the classes and that of each image, by number; None where they have none."""
+    names = about(row)["classes"]
+    if not names or not source.has_latents(row, "classes"):
+        return None
+    return [str(name) for name in names], source.latents(row, "classes")
+
+
 # Histograms.
 
 
 def _groups(source: Source, row: Row) -> list[tuple[str, np.ndarray]]:
     """What is drawn apart in each panel: classes where they are few, else both splits."""
-    z, names = source.latents(row, "z"), about(row)["classes"]
-    if names and len(names) <= COLOURED_CLASSES and source.has_latents(row, "classes"):
-        classes = source.latents(row, "classes")
-        return [(str(name), z[classes == number]) for number, name in enumerate(names)]
+    z, known = source.latents(row, "z"), _classes(source, row)
+    if known and len(known[0]) <= COLOURED_CLASSES:
+        return [(name, z[known[1] == number]) for number, name in enumerate(known[0])]
     return [(f"{source.split} split", z), ("train split", source.latents(row, "train.z"))]
 
 
@@ -63,20 +70,23 @@ def _edges(groups: list[tuple[str, np.ndarray]]) -> np.ndarray:
     """Bins over what all dimensions share: 99.6 % of z, and N(0, 1) whole."""
     pooled = np.concatenate([z.ravel() for _, z in groups])
     low, high = np.quantile(pooled, (0.002, 0.998))
-    bins = int(np.clip(2.5 * min(len(z) for _, z in groups) ** (1 / 3), *_BINS))
+    bins = int(np.clip(3 * min(len(z) for _, z in groups) ** (1 / 3), *_BINS))
     return np.linspace(min(-3.5, low), max(3.5, high), bins + 1)
 
 
 def _top(peaks: list[float]) -> float:
     """The height of all panels: N(0, 1) whole, but what is far flatter or higher is seen, too."""
     peak = float(np.median(peaks))
-    return 1.12 * min(max(peak, _PEAK), 4 * _PEAK, max(2 * peak, 1e-3))
+    return 1.2 * min(max(peak, _PEAK), 4 * _PEAK, max(2 * peak, 1e-3))
 
 
 def _draw_histograms(source: Source, row: Row, path: Path) -> None:
     groups, dimensions = _groups(source, row), about(row)["dimensions"]
     edges = _edges(groups)
-    posterior = about(row)["kl"] is not None
+    means = source.latents(row, "mean")
+    posterior = not np.array_equal(means, source.latents(row, "z"))
+    # Finer: of a collapsed dimension they are a spike.
+    fine = np.linspace(edges[0], edges[-1], 2 * len(edges) - 1)
     columns = min(dimensions, 8 if dimensions > 12 else 4)
     lines = math.ceil(dimensions / columns)
     panel = 1.3 if columns > 4 else 2.0
@@ -105,8 +115,8 @@ def _draw_histograms(source: Source, row: Row, path: Path) -> None:
             style: dict[str, Any] = {"lw": 1.1, "zorder": 3 - number / 10}
             axis.stairs(heights, edges, color=COLOURS[number], label=label, **style)
         if posterior:
-            heights = _density(source.latents(row, "mean")[:, d], edges)
-            axis.stairs(heights, edges, color="#777777", ls=(0, (2, 1.2)), label="means")
+            heights = _density(means[:, d], fine)
+            axis.stairs(heights, fine, color="#777777", ls=(0, (2, 1.2)), label="means")
         axis.plot(normal, _PEAK * np.exp(-(normal**2) / 2), "k", lw=0.8, zorder=4, label="N(0, 1)")
         axis.set_title(f"z{d + 1}: W1 {about(row)['w1'][d]:.3g}", fontsize=7, pad=3)
         # Under the last of each column, also where the last line is not full.
@@ -153,15 +163,14 @@ def _draw_points(axis: Any, source: Source, row: Row) -> dict[str, Any]:
     points = means[chosen][:, spread]
     if len(spread) == 1:
         points = np.column_stack([points, np.zeros(len(points))])
-    names = about(row)["classes"]
-    classes = source.latents(row, "classes")[chosen] if names else np.zeros(len(chosen), int)
+    names, classes = _classes(source, row) or (["images"], np.zeros(len(means), int))
     handles = {}
-    for number, name in enumerate(names or ["images"]):
-        own, colour = points[classes == number], COLOURS[number % len(COLOURS)]
+    for number, name in enumerate(names):
+        own, colour = points[classes[chosen] == number], COLOURS[number % len(COLOURS)]
         # Drawn whole: blended colours make large files.
         style: dict[str, Any] = {"ms": 1.6, "mew": 0, "antialiased": False}
         axis.plot(*own.T, "o", color=colour, **style)
-        handles[str(name)] = plt.Line2D([], [], color=colour, marker="o", ls="", ms=4)
+        handles[name] = plt.Line2D([], [], color=colour, marker="o", ls="", ms=4)
     axis.add_patch(Circle((0, 0), 2, fill=False, lw=0.9, zorder=4))
     low, high = np.quantile(points, (0.002, 0.998))
     reach = 1.08 * max(2.2, -low, high)
@@ -200,7 +209,8 @@ def latent_scatter(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
         f"A point an image (at most {POINTS:,} of the {source.split} split, spread over it): the "
         "posterior's mean, or the embedding, in the two dimensions of largest variance; by class "
         "where the images have one. Circle: two standard deviations of N(0, I), 86 % of it. "
-        "Where points leave it or do not fill it, samples of N(0, I) are decoded from places that "
-        "images do not take. Scales differ. Each model's first seed."
+        "A posterior's means spread less than its z. Where the points lie far from the circle, "
+        "samples of N(0, I) do not come from where the images are. Scales differ. Each model's "
+        "first seed."
     )
     return Drawn([file], title, caption + left_out(source, rows))

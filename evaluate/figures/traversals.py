@@ -44,8 +44,9 @@ def traversals(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     caption = (
         f"The first pictured image of the {source.split} split (left) and what the decoder makes "
         "of its posterior mean with one dimension set to the value over the column, the others "
-        f"kept. {_SORTED} A line of equal images is a dimension that the decoder does not use. "
-        "Each model's first seed."
+        f"kept. {_SORTED} A line of equal images is a dimension that the decoder does not use at "
+        "these values, which are few for an embedding that spreads far beyond them. Each model's "
+        "first seed."
     )
     return Drawn(files, title, caption + left_out(source, rows) if files else NOT_DRAWN)
 
