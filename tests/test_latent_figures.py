@@ -213,11 +213,15 @@ def texts(figure: Any) -> list[str]:
 
 def test_few_classes_have_a_line_each_and_many_do_not(tmp_path: Path, canvases) -> None:
     kind = [{"kind": "latent_histograms"}]
-    drawn(tmp_path, *made(tmp_path, kind, classes=SHAPES))
+    drawn(tmp_path, *made(tmp_path, kind, size=2, classes=SHAPES))
     drawn(tmp_path / "ten", *made(tmp_path / "ten", kind, classes=[str(n) for n in range(10)]))
     lines = [texts(canvas) for canvas in canvases]
     assert lines[0] == [*SHAPES, "N(0, 1)"] and lines[1] == [*SHAPES, "means", "N(0, 1)"]
     assert lines[3] == ["eval split", "train split", "means", "N(0, 1)"]
+    for canvas in canvases:  # none is cut
+        box = canvas.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= canvas.bbox.x1
+        assert box.y1 <= min(axis.get_tightbbox().y0 for axis in canvas.axes)
 
 
 def test_a_histogram_is_of_z_and_has_its_w1(tmp_path: Path, canvases) -> None:
@@ -293,6 +297,13 @@ def test_kl_is_sorted_in_each_seed_and_the_active_are_counted(tmp_path: Path, ca
     assert right.get_lines()[1].get_ydata()[0] == 0.75
     assert right.get_lines()[1].get_ydata()[-1] == pytest.approx(1e-5)
     assert texts(canvas) == ["AE: 4 of 4 active", "VAE: 1.5 of 4 active"]
+
+
+def test_autoencoders_alone_have_no_kl(tmp_path: Path, canvases) -> None:
+    drawn(tmp_path, *made(tmp_path, [{"kind": "kl_per_dimension", "runs": ["ae"]}]))
+    left, right = canvases[0].axes
+    assert [text.get_text() for text in left.texts] == ["no model has a Gaussian posterior"]
+    assert len(right.get_lines()) == 2
 
 
 # What a study may ask for.

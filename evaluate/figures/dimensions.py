@@ -152,6 +152,9 @@ def kl_per_dimension(source: Source, figure: StudyFigure, folder: Path) -> Drawn
             _draw_sorted(left, _sorted_means([latents["kl"] for latents in seeds]), number)
         variance = _sorted_means([latents["variance"] for latents in seeds])
         handles.append(_draw_sorted(right, variance, number))
+    if not left.get_lines():
+        style: dict[str, Any] = {"ha": "center", "fontsize": 8, "transform": left.transAxes}
+        left.text(0.5, 0.5, "no model has a Gaussian posterior", **style)
     _scale(left)
     _scale(right)
     right.axhline(ACTIVE, color="black", ls="--", lw=0.8)

@@ -90,7 +90,7 @@ def _draw_histograms(source: Source, row: Row, path: Path) -> None:
     columns = min(dimensions, 8 if dimensions > 12 else 4)
     lines = math.ceil(dimensions / columns)
     panel = 1.3 if columns > 4 else 2.0
-    width = max(panel * columns, 4.2)
+    width = max(panel * columns, 5.4)  # which the legend takes
     height = 0.8 * panel * lines + 1.0
     canvas, axes = plt.subplots(
         lines,
