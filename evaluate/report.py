@@ -130,7 +130,7 @@ def remake(folders: Sequence[Path], results: Path, check: bool = False) -> dict[
     folders = list(folders) or sorted(path.parent for path in results.glob(f"*/{RECORD}"))
     if not folders:
         raise StudyError(f"{results}: no folder in it has a {RECORD}; reproduce.py writes them")
-    every = {folder: _made(_whole_record(folder), folder) for folder in folders}
+    every = {folder: _made_again(folder) for folder in folders}
     if any(folder.resolve().parent == results.resolve() for folder in folders):
         every[results] = {"README.md": _overview(results).encode()}
     found: dict[Path, str] = {}
@@ -140,6 +140,16 @@ def remake(folders: Sequence[Path], results: Path, check: bool = False) -> dict[
         for folder, made in every.items():
             _write(folder, made)
     return found
+
+
+def _made_again(folder: Path) -> dict[str, bytes]:
+    """`_made` of a folder's own record, in which anything may be missing or of another kind."""
+    record = _whole_record(folder)
+    try:
+        return _made(record, folder)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        kind = type(error).__name__
+        raise StudyError(f"{folder / RECORD}: not a study's record: {kind} {error}") from error
 
 
 def _whole_record(folder: Path) -> dict[str, Any]:
