@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from evaluate.claims.comparable import uncut
+from evaluate.claims.command import uncut
 from evaluate.claims.formats import summary_line
 from evaluate.claims.formats import to_markdown as verdict_table
 from evaluate.claims.judge import Verdict
@@ -86,10 +86,9 @@ def _what_ran(record: dict[str, Any]) -> str:
     images = ", ".join(f"{count:,} {split}" for split, count in data["images"].items())
     machines = sorted({_machine(cell["machine"]) for cell in cells})
     seconds = sum(cell.get("training_seconds", 0) for cell in cells)
-    budget = record["budget"]
     lines = [
         f"- Command: `{record['command']}`",
-        f"- Budget: {f'`{budget}`' if budget else 'the study as it stands in its file'}. "
+        f"- Budget: {record['budget'] or 'the study as it stands in its file'}. "
         f"{record['cost']}" + _overridden(record["command"]),
         f"- Data: `{data['name']}`, images: {images}"
         + (f" (a subset: {data['subset']})" if data["subset"] else ""),
