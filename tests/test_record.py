@@ -21,7 +21,7 @@ from study.errors import StudyError
 from study.expansion import Study, load_study
 from study.files import write_json
 from study.jsonfile import read_json_object
-from study.schema import Budget
+from study.schema_files import Budget
 from tests import made
 from train.run import train_run
 
