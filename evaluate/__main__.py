@@ -1,13 +1,14 @@
 """`python -m evaluate RUN_DIR` measures a trained run, `diff RUN RUN` compares two run
-directories, `metrics` describes what is measured, `prefetch` fetches networks' weights.
+directories, `tables` makes the pages of results/ anew, `metrics` describes what is measured,
+`prefetch` fetches networks' weights.
 
-A run directory of such a name is reached as ./diff, ./metrics or ./prefetch.
+A run directory of such a name is reached as ./diff, ./tables, ./metrics or ./prefetch.
 """
 
 import sys
 from typing import Any
 
-from evaluate.options import diffing, listing, measuring, prefetching
+from evaluate.options import diffing, listing, measuring, prefetching, remaking
 from study.errors import StudyError, run_command
 from study.stopping import stoppable
 
@@ -16,6 +17,8 @@ def main() -> int:
     word, *rest = sys.argv[1:] or [""]
     if word == "diff":
         return diff_runs(rest)
+    if word == "tables":
+        return remake_tables(rest)
     if word == "metrics":
         return list_metrics(rest)
     if word == "prefetch":
@@ -30,6 +33,17 @@ def diff_runs(words: list[str]) -> int:
 
     print(diff(arguments.one, arguments.two), end="")
     return 0
+
+
+def remake_tables(words: list[str]) -> int:
+    """`python -m evaluate tables`."""
+    arguments = remaking().parse_args(words)
+    from evaluate.report import remake
+
+    found = remake(arguments.folders, arguments.results, arguments.check)
+    for path, how in found.items():
+        print(f"{path}: {how}" if arguments.check else f"made anew: {path}")
+    return 1 if arguments.check and found else 0
 
 
 def list_metrics(words: list[str]) -> int:

@@ -27,6 +27,7 @@ class _Measuring(Parser):
             f"metrics, by the keys of --require and of a study's tables:\n{lines}\n\n"
             f"python -m evaluate metrics: each one's definition, needs and settings\n"
             f"python -m evaluate diff RUN RUN: what differs between two run directories\n"
+            f"python -m evaluate tables: makes the tables and pages of results/ anew\n"
             f"python -m evaluate prefetch: fetches or checks the weights of LPIPS and Inception\n"
         )
 
@@ -60,6 +61,35 @@ def diffing() -> Parser:
     )
     made.add_argument("one", type=Path, metavar="RUN_A", help="a directory that train made")
     made.add_argument("two", type=Path, metavar="RUN_B", help="another; B - A is what is shown")
+    return made
+
+
+def remaking() -> Parser:
+    """Of `python -m evaluate tables`."""
+    made = Parser(
+        prog="python -m evaluate tables",
+        description="Make tables, verdicts and page of studies anew from their runs.json alone "
+        "(and LEARNED.md, which is written by hand), without run directories or data, and the "
+        "overview results/README.md.",
+        epilog="Prints each file that it changes. The exit status is 2, and nothing is written, "
+        "where a folder has no whole runs.json or its LEARNED.md refers to what is not there.",
+    )
+    made.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="RESULTS/STUDY",
+        help="folders that reproduce.py wrote; without any: all of --results",
+    )
+    made.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all studies (results)"
+    )
+    made.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing: name each file that would be another, exit status 1 where there is "
+        "one; of pictures only whether they are there",
+    )
     return made
 
 

@@ -37,7 +37,8 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
     missing: a table never shows numbers under a command that did not make them. Each metric of a
     run has the `interval` of its mean over images (95 %, bootstrap; None where it is one number of
     the split). `references` are the reference rows that were measured, `comparisons` which rows
-    can be told from the best.
+    can be told from the best, `budgets` the other ways through the study. `figures`, which are
+    drawn of it, `evaluate.report` adds.
     """
     rows = []
     for name, cells in study.rows().items():
@@ -54,6 +55,7 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
         "budget": study.budget,
         "cost": study.cost,
         "command": command,
+        "budgets": _other_budgets(study),
         "split": study.split,
         "tables": [table.model_dump() for table in study.config.tables],
         "rows": rows,
@@ -65,6 +67,12 @@ def gather(study: Study, dataset: Dataset, runs: Path, command: str) -> dict[str
         for cell in cells
     }
     return record | {"comparisons": compare(record, per_image)}
+
+
+def _other_budgets(study: Study) -> list[dict[str, str | None]]:
+    """The other ways through the study, its own first (`name` None), with what each costs."""
+    ways = {None: study.config.cost} | {k: v.cost for k, v in study.config.budgets.items()}
+    return [{"name": name, "cost": cost} for name, cost in ways.items() if name != study.budget]
 
 
 def _gather_cell(
@@ -97,7 +105,18 @@ def _measured(directory: Measured, split: str) -> dict[str, Any]:
         prefix = f"{split}.generations.{sampler}."
         _add_intervals(made["metrics"], directory.per_image, prefix)
     kept = {key: entry.get(key) for key in _KEPT}
+    if entry.get("latents") is not None:
+        kept["latents"] = _rounded(entry["latents"])
     return {"evaluation_code": entry.get("code")} | kept
+
+
+def _rounded(value: Any) -> Any:
+    """With every float in it at six significant digits."""
+    if isinstance(value, dict):
+        return {key: _rounded(of) for key, of in value.items()}
+    if isinstance(value, list):
+        return [_rounded(of) for of in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _add_intervals(metrics: dict[str, dict[str, Any]], per_image: Path, prefix: str) -> None:

@@ -1,40 +1,40 @@
-"""`results/<study>/`: tables, figures, and a README that shows them with budget and command."""
+"""`results/<study>/`: pictures out of run directories, and all else out of its `runs.json`."""
 
-import itertools
-import shlex
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from evaluate.claims.check import Worse, compare, read_verdicts
-from evaluate.claims.formats import summary_line
 from evaluate.claims.judge import Verdict, judge
-from evaluate.claims.page import overview, write_verdicts
+from evaluate.claims.page import PICTURE, overview, write_verdicts
 from evaluate.claims.schema import Reference, read_reference, reference_path
 from evaluate.figures.draw import draw_figures
-from evaluate.figures.source import Drawn
-from evaluate.findings import collapses
-from evaluate.formats import footnotes, markdown_grid, markdown_note, to_csv, to_markdown
+from evaluate.formats import to_csv, to_markdown
 from evaluate.latex import to_latex
+from evaluate.learned import read_learned
+from evaluate.page import page
 from evaluate.record import deflate, gather, read_record
-from evaluate.tables import Table, build_table, measured, pieces
+from evaluate.tables import Table, build_table, measured
 from study.datasets import Dataset
 from study.errors import RunFailed, StudyError, one_line
 from study.expansion import Study
-from study.files import write_json, write_text
+from study.files import write_json, write_text, written_whole
+from study.jsonfile import read_json_object
 from study.progress import say
 from study.provenance import ROOT
 
-# More metrics than these side by side, and a page cuts its table in pieces.
-WIDE = 6
 # What sources claim: part of the project, wherever a study's own results go.
 REFERENCES = ROOT / "results" / "reference"
+RECORD = "runs.json"
 
 
 def write_results(study: Study, dataset: Dataset, runs: Path, results: Path, command: str) -> Path:
     """Write `results/<study>/` from the run directories; returns the folder.
 
-    RunFailed where no run of the study has been evaluated yet.
+    RunFailed where no run of the study has been evaluated yet. StudyError where its LEARNED.md
+    refers to what is not there: before anything is written.
     """
     record = gather(study, dataset, runs, command)
     if not measured(record):
@@ -42,13 +42,130 @@ def write_results(study: Study, dataset: Dataset, runs: Path, results: Path, com
             f"{runs / study.name}: no run of this study is evaluated there, so no table is made"
         )
     folder = results / study.name
-    write_json(folder / "runs.json", deflate(record))
-    figures = draw_figures(study, record, runs / study.name, folder)
-    tables = write_tables(record, folder)
-    reference = reference_of(record)
-    verdicts = write_verdicts(record, reference, folder, command) if reference else []
-    write_text(folder / "README.md", page(record, tables, figures, verdicts))
+    _learned(record, folder)
+    before = _pictures_of(folder)
+    record["figures"] = _draw(study, record, runs / study.name, folder)
+    write_json(folder / RECORD, deflate(record))
+    for stale in before - _pictures_of(folder):
+        (folder / stale).unlink(missing_ok=True)
+    _write(folder, _made(record, folder))
     return folder
+
+
+def _draw(study: Study, record: dict[str, Any], runs: Path, folder: Path) -> list[dict[str, Any]]:
+    """Draw every figure; what the record says of each: kind, name, files, title, caption."""
+    told = []
+    for figure in study.config.figures:
+        # One at a time, since figures that this budget has no rows of are none.
+        alone = replace(study, config=study.config.model_copy(update={"figures": [figure]}))
+        for drawn in draw_figures(alone, record, runs, folder):
+            told.append({"kind": figure.kind, "name": figure.file} | asdict(drawn))
+    return told
+
+
+def _pictures_of(folder: Path) -> set[str]:
+    """The pictures that the folder's record speaks of: ours to replace."""
+    if not (folder / RECORD).is_file():
+        return set()
+    try:
+        figures = read_json_object(folder / RECORD).get("figures", [])
+        return {Path(file).name for figure in figures for file in figure["files"]}
+    except (StudyError, TypeError, KeyError):  # about to be written anew
+        return set()
+
+
+def _learned(record: dict[str, Any], folder: Path) -> str:
+    reference = reference_of(record)
+    verdicts = judge(record, reference, record["command"]) if reference else []
+    return read_learned(folder, record, verdicts)
+
+
+def _made(record: dict[str, Any], folder: Path) -> dict[str, bytes]:
+    """Every file of a results folder that its record (and LEARNED.md) alone makes, by name.
+
+    Made aside, so that what goes wrong on the way leaves the folder as it was.
+    """
+    learned = _learned(record, folder)
+    with tempfile.TemporaryDirectory() as name:
+        aside = Path(name)
+        tables = write_tables(record, aside)
+        reference = reference_of(record)
+        verdicts: Sequence[Verdict] = ()
+        if reference:
+            verdicts = write_verdicts(record, reference, aside, record["command"])
+        write_text(aside / "README.md", page(record, tables, reference, verdicts, learned))
+        return {path.name: path.read_bytes() for path in sorted(aside.iterdir())}
+
+
+def _write(folder: Path, made: dict[str, bytes]) -> None:
+    for name, content in made.items():
+        with written_whole(folder / name, "wb") as file:
+            file.write(content)
+    if PICTURE not in made:
+        (folder / PICTURE).unlink(missing_ok=True)
+
+
+def _differing(folder: Path, made: dict[str, bytes]) -> dict[Path, str]:
+    """Each file that is not what is made, and how: of a picture, whose bytes are the drawing
+    library's, only whether it is there."""
+    found = {}
+    for name, content in made.items():
+        path = folder / name
+        if not path.is_file():
+            found[path] = "is not there"
+        elif path.suffix != ".png" and path.read_bytes() != content:
+            found[path] = "differs"
+    if PICTURE not in made and (folder / PICTURE).exists():
+        found[folder / PICTURE] = "is there, where no claim has a number to show"
+    return found
+
+
+def remake(folders: Sequence[Path], results: Path, check: bool = False) -> dict[Path, str]:
+    """Make tables, verdicts and pages of results folders (none: all of `results`) anew from their
+    `runs.json` alone, and the overview in `results`, where a folder lies in it.
+
+    Returns the files that were others, and how; `check` writes nothing.
+    StudyError, and nothing is written, where a folder has no record or no whole one.
+    """
+    folders = list(folders) or sorted(path.parent for path in results.glob(f"*/{RECORD}"))
+    if not folders:
+        raise StudyError(f"{results}: no folder in it has a {RECORD}; reproduce.py writes them")
+    every = {folder: _made_again(folder) for folder in folders}
+    if any(folder.resolve().parent == results.resolve() for folder in folders):
+        every[results] = {"README.md": _overview(results).encode()}
+    found: dict[Path, str] = {}
+    for folder, made in every.items():
+        found |= _differing(folder, made)
+    if not check:
+        for folder, made in every.items():
+            _write(folder, made)
+    return found
+
+
+def _made_again(folder: Path) -> dict[str, bytes]:
+    """`_made` of a folder's own record, in which anything may be missing or of another kind."""
+    record = _whole_record(folder)
+    try:
+        return _made(record, folder)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        kind = type(error).__name__
+        raise StudyError(f"{folder / RECORD}: not a study's record: {kind} {error}") from error
+
+
+def _whole_record(folder: Path) -> dict[str, Any]:
+    """A folder's record; StudyError where there is none that a page can be made of."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise StudyError(f"{path}: not there; a folder is wanted that reproduce.py wrote")
+    record = read_record(path)
+    if missing := [key for key in ("figures", "budgets") if key not in record]:
+        raise StudyError(
+            f"{path}: no {' and no '.join(missing)}, as an earlier version wrote it; "
+            "python reproduce.py STUDY --only tables writes it anew"
+        )
+    if not measured(record):
+        raise StudyError(f"{path}: none of its runs has numbers")
+    return record
 
 
 def reference_of(record: dict[str, Any]) -> Reference | None:
@@ -73,9 +190,13 @@ def worse_than_committed(
 
 def write_overview(results: Path) -> None:
     """`results/README.md`: how many claims of each source came out, those never run included."""
+    write_text(results / "README.md", _overview(results))
+
+
+def _overview(results: Path) -> str:
     references = [read_reference(path) for path in sorted(REFERENCES.glob("*.json"))]
     judged = {}
-    for path in sorted(results.glob("*/runs.json")):
+    for path in sorted(results.glob(f"*/{RECORD}")):
         try:
             record = read_record(path)
         except StudyError as error:  # another study's: no reason to lose this one's tables
@@ -84,7 +205,7 @@ def write_overview(results: Path) -> None:
         if (reference := reference_of(record)) is not None:
             judged[path.parent.name] = judge(record, reference, record["command"])
     configured = {path.stem for path in (ROOT / "configs" / "studies").glob("*.json")}
-    write_text(results / "README.md", overview(references, judged, configured))
+    return overview(references, judged, configured)
 
 
 def write_tables(record: dict[str, Any], folder: Path) -> list[Table]:
@@ -96,114 +217,3 @@ def write_tables(record: dict[str, Any], folder: Path) -> list[Table]:
         latex = to_latex(table, record["study"], record["title"])
         write_text(folder / f"{table.name}.tex", latex)
     return tables
-
-
-def page(
-    record: dict[str, Any],
-    tables: list[Table],
-    figures: list[Drawn],
-    verdicts: Sequence[Verdict] = (),
-) -> str:
-    """The study's README.md."""
-    parts = [f"# {record['title']}", f"Re-runs: {record['source']}", _what_ran(record)]
-    if verdicts:
-        parts.append(
-            f"Against its source: {summary_line(list(verdicts))}: [verdicts](VERDICTS.md)."
-        )
-    for table in tables:
-        parts.append(f"## {table.title}")
-        parts += [*(markdown_grid(piece) for piece in pieces(table, WIDE)), markdown_note(table)]
-        parts.append("\n".join(f"- {note}" for note in footnotes(table)))
-        files = (f"[{table.name}.{kind}]({table.name}.{kind})" for kind in ("csv", "md", "tex"))
-        parts.append(f"The same table as {', '.join(files)}.")
-    if found := collapses(record):
-        parts.append("## What collapsed at this budget")
-        parts.append("\n".join(f"- {line}" for line in found))
-    for figure in figures:
-        parts.append(f"## {figure.title}")
-        parts += [f"![{figure.title}]({file})" for file in figure.files]
-        parts.append(figure.caption)
-    parts.append(
-        "The numbers of every run, with configs and versions, are in [runs.json](runs.json); "
-        "the tables are made from it."
-    )
-    return "\n\n".join(parts) + "\n"
-
-
-def _what_ran(record: dict[str, Any]) -> str:
-    cells = measured(record)
-    data = cells[0]["data"]
-    images = ", ".join(f"{count:,} {split}" for split, count in data["images"].items())
-    machines = sorted({_machine(cell["machine"]) for cell in cells})
-    seconds = sum(cell.get("training_seconds", 0) for cell in cells)
-    lines = [
-        f"- Command: `{record['command']}`",
-        f"- Budget: {record['budget'] or 'the study as it stands in its file'}. {record['cost']}"
-        + _overridden(record["command"]),
-        f"- Data: `{data['name']}`, images: {images}"
-        + (f" (a subset: {data['subset']})" if data["subset"] else ""),
-        f"- Hardware: {'; '.join(machines)}; training took {seconds / 60:.1f} minutes in all",
-        f"- Code: trained at {_commits(cells, 'code')}; "
-        f"evaluated at {_commits(cells, 'evaluation_code')}",
-    ]
-    return "\n".join(lines) + "\n\n" + _run_table(record)
-
-
-def _overridden(command: str) -> str:
-    """What the command set otherwise than the study's file, which the budget's words describe."""
-    words = shlex.split(command)
-    settings = [word for before, word in itertools.pairwise(words) if before == "--set"]
-    if not settings:
-        return ""
-    return f" **Overridden by `--set`, over what is said here:** `{'`, `'.join(settings)}`"
-
-
-def _machine(machine: dict[str, Any]) -> str:
-    cpu = f"{machine['cores']} cores of {machine['processor']}"
-    return f"{machine['gpu']}, {cpu}" if machine["gpu"] else f"{cpu}, no GPU"
-
-
-def _commits(cells: list[dict[str, Any]], key: str) -> str:
-    return ", ".join(sorted({_commit(cell[key]) for cell in cells}))
-
-
-def _commit(code: dict[str, Any]) -> str:
-    if code["commit"] is None:
-        return "no commit (not a git checkout)"
-    return f"commit {code['commit'][:12]}" + (" with local changes" if code["dirty"] else "")
-
-
-def _rates(trainer: dict[str, Any]) -> str:
-    """The learning rate, or that of each part where several optimizers leave it unread."""
-    ending = "_learning_rate"
-    rates = {
-        key.removesuffix(ending): rate for key, rate in trainer.items() if key.endswith(ending)
-    }
-    if not rates:
-        return f"{trainer['learning_rate']:g}"
-    if len(set(rates.values())) == 1:
-        return f"{next(iter(rates.values())):g}"
-    return ", ".join(f"{part} {rate:g}" for part, rate in rates.items())
-
-
-def _run_table(record: dict[str, Any]) -> str:
-    lines = [
-        "| model | networks | parameters | latent | epochs | batch | learning rate | seeds |",
-        "| :-- | :-- | --: | --: | --: | --: | --: | --: |",
-    ]
-    for row in record["rows"]:
-        cells = [cell for cell in row["cells"] if "config" in cell]
-        if not cells:
-            lines.append(f"| {row['label']} | never started | | | | | | |")
-            continue
-        config = cells[0]["config"]
-        networks = config["networks"]
-        sizes = ", ".join(f"{k} {v}" for k, v in networks.items() if k != "name" and v)
-        trainer = config["trainer"]
-        lines.append(
-            f"| {row['label']} | {networks['name']} ({sizes}) "
-            f"| {sum(cells[0]['parameters'].values()):,} | {config['model']['latent_dim']} "
-            f"| {trainer['num_epochs']} | {trainer['per_device_train_batch_size']} "
-            f"| {_rates(trainer)} | {', '.join(str(c['seed']) for c in cells)} |"
-        )
-    return "\n".join(lines)

@@ -114,7 +114,8 @@ def check_tables(tables: list[Any], where: str) -> None:
                 )
 
 
-def _cell(row: Measured, column: Metric) -> TableCell | NotMeasured | None:
+def measured_cell(row: Measured, column: Metric) -> TableCell | NotMeasured | None:
+    """What a table shows of a row in a column; None: not defined for the model."""
     found, reason = row.of(column)
     if reason is not None:
         # Nor a mean over some of the seeds that the row counts.
@@ -130,7 +131,7 @@ def _cell(row: Measured, column: Metric) -> TableCell | NotMeasured | None:
 
 def _row(row: Measured, own: list[Metric], reference: bool = False) -> TableRow:
     found = sum(entry is not None for entry in row.entries)
-    cells = [_cell(row, column) for column in own]
+    cells = [measured_cell(row, column) for column in own]
     return TableRow(row.label, found, len(row.entries), cells, row.sampler, reference)
 
 

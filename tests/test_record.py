@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from study.errors import StudyError
 from study.expansion import Study, load_study
 from study.files import write_json
 from study.jsonfile import read_json_object
+from study.schema_files import Budget
 from tests import made
 from train.run import train_run
 
@@ -174,6 +176,30 @@ def test_a_reference_of_other_data_is_none_of_ours(study, dataset, runs, tmp_pat
     file.write_text(file.read_text().replace(dataset.hashes()["eval"], "0" * 64))
     found = gather(study, dataset, tmp_path / "runs", "")
     assert [row["name"] for row in found["references"]] == ["data"]
+
+
+def test_latents_of_a_run_are_kept_in_six_digits(study, dataset, runs, tmp_path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    file = tmp_path / "runs/made/vae/seed-0/metrics.json"
+    measured = json.loads(file.read_text())
+    latents = {
+        "dimensions": 2,
+        "kl": [0.123456789, 1e-9],
+        "correlations": {"size": [-0.7654321, 0.5]},
+        "classes": None,
+    }
+    measured["splits"]["eval"]["latents"] = latents
+    file.write_text(json.dumps(measured))
+    first, second = cells(gather(study, dataset, tmp_path / "runs", ""), "vae")
+    shorter = {"kl": [0.123457, 1e-9], "correlations": {"size": [-0.765432, 0.5]}}
+    assert first["latents"] == latents | shorter and "latents" not in second
+
+
+def test_the_other_budgets_stand_in_the_record(study, dataset, runs) -> None:
+    more = {"small": Budget(cost="An hour."), "large": Budget(cost="A day.")}
+    config = study.config.model_copy(update={"budgets": more})
+    found = gather(replace(study, config=config, budget="small"), dataset, runs, "")["budgets"]
+    assert found == [{"name": None, "cost": "Nothing."}, {"name": "large", "cost": "A day."}]
 
 
 def test_without_per_image_values_there_are_no_intervals(study, dataset, runs, tmp_path) -> None:

@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evaluate.report import remake, write_results
 from evaluate.status import changes, state
 from reproduce import parser
 from study.datasets import open_dataset
+from study.errors import StudyError
 from study.expansion import Study, load_study
 from study.lock import locked
 from study.overrides import parse_overrides
@@ -57,6 +60,47 @@ def test_second_time_does_nothing_but_the_tables(undisturbed, study: Path) -> No
     reproduce(study, work)
     assert snapshot(work) == before
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == times
+
+
+def test_the_page_comes_from_the_record_alone(undisturbed, study: Path, tmp_path: Path) -> None:
+    """Without run directories and data: what the study wrote is what its runs.json gives."""
+    results = tmp_path / "results"
+    shutil.copytree(undisturbed[0] / "results", results)
+    before = snapshot(results)
+    assert remake([], results, check=True) == {}
+    for path in results.rglob("*"):
+        if path.suffix in (".md", ".csv", ".tex"):
+            path.unlink()
+    words = [sys.executable, "-m", "evaluate", "tables", "--results", results]
+    subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert snapshot(results) == before
+
+
+def test_a_picture_that_is_drawn_no_more_goes(undisturbed, study: Path, tmp_path: Path) -> None:
+    work, _ = undisturbed
+    results = tmp_path / "results"
+    shutil.copytree(work / "results", results)
+    (results / "made/mine.png").touch()
+    loaded, dataset = load_study(study), open_dataset(work / "data", "shapes")
+    config = loaded.config.model_copy(update={"figures": loaded.config.figures[:1]})
+    folder = write_results(replace(loaded, config=config), dataset, work / "runs", results, "c d e")
+    kept = {loaded.config.figures[0].file, "mine"}
+    assert {path.stem for path in folder.glob("*.png")} == kept
+    assert "generations.png" not in (folder / "README.md").read_text()
+
+
+def test_prose_that_refers_to_nothing_loses_no_results(
+    undisturbed, study: Path, tmp_path: Path
+) -> None:
+    work, _ = undisturbed
+    results = tmp_path / "results"
+    shutil.copytree(work / "results", results)
+    (results / "made/LEARNED.md").write_text("An MSE of {vea/MSE}.")
+    before = snapshot(results)
+    loaded, dataset = load_study(study), open_dataset(work / "data", "shapes")
+    with pytest.raises(StudyError, match=r"LEARNED.md:1: '{vea/MSE}': no row 'vea'"):
+        write_results(loaded, dataset, work / "runs", results, "c d e")
+    assert snapshot(results) == before
 
 
 def test_status_and_dry_run(undisturbed, study: Path, tmp_path: Path) -> None:

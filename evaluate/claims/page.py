@@ -40,7 +40,7 @@ def verdict_page(
     parts = [
         f"# {title}: claims and verdicts",
         f"Of {reference.source}. {summary_line(verdicts)}.",
-        _by_kind(verdicts),
+        by_kind(verdicts),
         to_markdown(verdicts).strip(),
     ]
     if picture:
@@ -72,7 +72,8 @@ _KINDS = {
 }
 
 
-def _by_kind(verdicts: list[Verdict]) -> str:
+def by_kind(verdicts: list[Verdict]) -> str:
+    """How many claims of each kind there are, and what became of them."""
     lines = ["| | claims | " + " | ".join(WORDS) + " |", "| :-- | --: |" + " --: |" * len(WORDS)]
     for kind, name in {**_KINDS, "": "**all**"}.items():
         own = [v for v in verdicts if kind in ("", v.claim.kind)]
