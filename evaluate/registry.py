@@ -42,8 +42,10 @@ GENERATION_KEYS = (
     *FINITE,
     *GENERATED,
 )
-_ORDER = tuple(
-    dict.fromkeys((*_RECONSTRUCTED, *_ENCODED, *TRAINING_KEYS, *GENERATION_KEYS, *RECONSTRUCTED))
+ORDER = tuple(
+    dict.fromkeys(
+        (*_RECONSTRUCTED, *_ENCODED, *TRAINING_KEYS, *GENERATION_KEYS, *RECONSTRUCTED)
+    )
 )
 
 
@@ -168,4 +170,4 @@ def metrics_for(
     if how.sharpness:
         needs = "samples, or evaluation.sharpness"
         by_key["sharpness"] = replace(by_key["sharpness"], needs=needs)
-    return {key: by_key[key] for key in _ORDER if key in by_key}
+    return {key: by_key[key] for key in ORDER if key in by_key}
