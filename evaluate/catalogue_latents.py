@@ -126,7 +126,7 @@ def _reencodings() -> list[Metric]:
             "re-encoding",
             "Re-encoding",
             "lower",
-            "standard deviations of N(0, 1)",
+            "the latent's own unit",
             "root mean square over latent dimensions of z - E(D(z)), E the posterior's mean (or "
             f"the embedding); z: of an image {_Z}, of a sample what it was decoded from",
             needs=_FLAT,
