@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from evaluate.catalogue_latents import LATENTS_ONLY
 from evaluate.features import inception, lacking_features, load_features
 from evaluate.metric import FEATURES, OF_FEATURES, feature_key
 from evaluate.perceptual import lacking, load_trunk, perceptual, remedy_of
@@ -91,6 +92,8 @@ def _not_asked(key: str, how: Evaluation) -> str | None:
         return "evaluation.features"
     if key in FINITE_ONLY and how.finite is None:
         return "evaluation.finite"
+    if key in LATENTS_ONLY and how.latents is None:
+        return "evaluation.latents"
     if key == "bits/dim" and not isinstance(how.likelihood, GaussianLikelihood):
         return "evaluation.likelihood"
     return "evaluation.nll_samples" if key == "NLL" and not how.nll_samples else None

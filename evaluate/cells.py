@@ -44,6 +44,8 @@ def _how(study: Study) -> Evaluation:
             "features": list(dict.fromkeys(word for how in every for word in how.features)),
             "lpips": list(dict.fromkeys(word for how in every for word in how.lpips)),
             "finite": next((how.finite for how in every if how.finite), None),
+            "latents": next((how.latents for how in every if how.latents), None),
+            "sharpness": any(how.sharpness for how in every),
         }
     )
 

@@ -22,9 +22,10 @@ from evaluate.features.classifier import classifier_features, train_classifier
 from evaluate.features.recipe import RECIPE
 from evaluate.features.store import read_classifier
 from evaluate.features.targets import Targets, find_targets
+from evaluate.latent_space import Encoder, is_flat
 from evaluate.measure import Meter, batches, measure
 from evaluate.metrics.sharpness import sharpness
-from evaluate.partial import BLOCK
+from evaluate.partial import BLOCK, Partial
 from evaluate.reach import Neighbours, ValidImages
 from evaluate.sets import FeatureSet, compare
 from evaluate.work import Networks
@@ -50,6 +51,8 @@ class EvaluationEstimate:
     """Seconds of a run's evaluation by what they go into, and bytes of what it writes."""
 
     reconstructions: float
+    # Latents of the split and of the first training images, where they are asked for.
+    latents: float
     # Latents of the training split, and what is fitted to them.
     samplers: float
     samples: float
@@ -65,7 +68,8 @@ class EvaluationEstimate:
     @property
     def seconds(self) -> float:
         """Of one run, the classifier apart."""
-        return self.reconstructions + self.samplers + self.samples + self.distances
+        parts = self.reconstructions, self.latents, self.samplers, self.samples, self.distances
+        return sum(parts)
 
 
 def estimate_evaluation(
@@ -132,17 +136,19 @@ class _Timed:
 
     def estimate(self, classifier: float) -> EvaluationEstimate:
         reconstructions, data = self._reconstructions()
+        of_latents, latent_files = self._latents()
         seconds, samplers = self._samplers()
         samples, made = self._samples(samplers)
         values = len(data) * len(self.images) + len(made) * len(samplers) * self.how.samples
         pictures = (2 + 3 * len(samplers)) * self.how.pictures * self.images[0].size
         return EvaluationEstimate(
             reconstructions=reconstructions,
+            latents=of_latents,
             samplers=seconds,
             samples=samples,
             distances=len(samplers) * (self._neighbours() + self._sets()),
             classifier=classifier,
-            files=8 * values + pictures,
+            files=8 * values + pictures + latent_files,
             missing=sorted(self.networks.missing),
         )
 
@@ -161,6 +167,23 @@ class _Timed:
 
         work(shown[:_BATCH])
         return _clock(lambda: work(shown), self.device) * len(self.images) / len(shown), keys
+
+    def _latents(self) -> tuple[float, int]:
+        """Seconds of taking the latents of images, and bytes that are written of them."""
+        how = self.how.latents
+        if how is None or not is_flat(self.latents, self.dataset.shape):
+            return 0.0, 0
+        encoder = Encoder(self.latents, self.seed, _BATCH, "time an evaluation", Partial())
+        counts = (len(self.images), False), (min(how.training_images, len(self.training)), True)
+        seconds, written = 0.0, 0
+        for count, training in counts:
+            shown = (self.training if training else self.images)[: min(count, IMAGES)]
+            work = partial(encoder.encode, shown, training)
+            dimensions = work().mean.shape[1]
+            seconds += _clock(work, self.device) * count / len(shown)
+            written += count * (2 * 4 * dimensions + 8)
+        pictured = dimensions * len(how.traverse) + (dimensions + 2) * how.zeroed
+        return seconds, written + pictured * self.images[0].size
 
     def _samplers(self) -> tuple[float, list[Sampler]]:
         """Seconds of a pass over the training split and of the fits, as far as there are any."""

@@ -8,6 +8,7 @@ import torch
 
 from evaluate.measure import Meter, Result, Values, named, part, refuse_unless_finite
 from evaluate.metrics.diversity import Diversity
+from evaluate.metrics.reencoding import holes, reencoding
 from evaluate.metrics.sharpness import sharpness
 from evaluate.partial import Partial, blocks
 from evaluate.reach import Neighbours
@@ -108,11 +109,12 @@ class _Block:
         return self.values.whole() | {f"spread.{k}": v for k, v in self.spread.state().items()}
 
     def _batch(self, start: int, count: int) -> torch.Tensor:
-        s = self.meter.latents.decode(self.sampler.draw(count))
+        z = self.sampler.draw(count)
+        s = self.meter.latents.decode(z)
         where = f"{self.what}, samples ({self.sampler.title})"
         named(where, start, count, lambda: refuse_unless_finite("a sample", s))
         if (room := self.asked.count - start) > 0:
-            self._measure(where, start, s[:room])
+            self._measure(where, start, s[:room], z[:room])
         self.bar.update(count)
         return s
 
@@ -127,10 +129,14 @@ class _Block:
             if (shown := asked.pictures - start) > 0:
                 self.values.add({"near": asked.near.training[index[:shown]]})
 
-    def _measure(self, where: str, start: int, s: torch.Tensor) -> None:
+    def _measure(self, where: str, start: int, s: torch.Tensor, z: torch.Tensor) -> None:
         meter, asked = self.meter, self.asked
         measured = named(where, start, len(s), lambda: meter.measure(s))
         self.values.add({f"value.{key}": value for key, value in measured.values.items()})
+        if "re-encoding" in asked.data.per_image:
+            again = reencoding(z, measured.encoded.z)
+            named(where, start, len(s), lambda: refuse_unless_finite("a re-encoding", again))
+            self.values.add({"value.re-encoding": again})
         if asked.data.sharpness:
             self.values.add({"value.sharpness": sharpness(s) / asked.data.sharpness})
         for word, features in meter.features.items():
@@ -170,6 +176,8 @@ class _Total:
             for key, there in (("diversity", result.per_split), ("sharpness", result.per_image))
             if key not in there
         }
+        if (again := result.per_image.get("re-encoding")) is not None:
+            result.per_split["holes"] = holes(again, data.per_image["re-encoding"])
         for word, features in self.features.items():
             found, lacking = compare(word, data.features[word], features, self.how)
             result.per_split |= found

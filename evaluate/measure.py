@@ -233,6 +233,8 @@ def _measure_block(
         measured = named(what, at, len(x), lambda x=x: meter.measure(x, data=True))
         values.add({f"value.{key}": value for key, value in measured.values.items()})
         values.add({"sharpness": sharpness(x)})
+        if meter.how.sharpness:
+            values.add({"sharpness.again": sharpness(measured.x_hat)})
         for word, features in meter.features.items():
             values.add({f"features.{word}": features.extract(x).cpu().numpy()})
         spread.add(x)
@@ -264,6 +266,7 @@ class _Total:
         self.meter = meter
         self.values = Values()
         self.sharp: list[np.ndarray] = []
+        self.sharp_again: list[np.ndarray] = []
         self.spread = Diversity()
         self.latents = LatentMoments()
         self.counts: np.ndarray | None = None
@@ -273,6 +276,8 @@ class _Total:
     def take(self, arrays: dict[str, np.ndarray]) -> None:
         self.values.add(part(arrays, "value."))
         self.sharp.append(arrays["sharpness"])
+        if (again := arrays.get("sharpness.again")) is not None:
+            self.sharp_again.append(again)
         self.spread.merge(Diversity.of(part(arrays, "spread.")))
         if found := part(arrays, "latents."):
             self.latents.merge(LatentMoments.of(found))
@@ -290,6 +295,10 @@ class _Total:
         result.per_split = encoded_numbers(
             self.counts, variances, self.posterior, self.meter.latent_noise
         )
+        if self.sharp_again and sharp:
+            per_image["sharpness"] = np.concatenate(self.sharp_again) / sharp
+        elif self.sharp_again:
+            result.missing["sharpness"] = "data that do not vary"
         how = self.meter.how
         if how.nll_samples and self.posterior and "NLL" not in per_image:
             result.missing["NLL"] = "the model's posterior has no density here"

@@ -6,7 +6,7 @@ from typing import Any
 from evaluate.metric import FEATURES, Metric
 from evaluate.registry import GENERATION_KEYS, KEYS, metrics_for
 from study.overrides import flatten
-from study.schema import BernoulliLikelihood, Evaluation, FiniteData
+from study.schema import BernoulliLikelihood, Evaluation, FiniteData, LatentSpace
 
 # What a run can ask for, all of it.
 _ALL = Evaluation(
@@ -14,6 +14,8 @@ _ALL = Evaluation(
     features=list(FEATURES),
     nll_samples=1000,
     finite=FiniteData(),
+    latents=LatentSpace(),
+    sharpness=True,
 )
 # Another value for each setting that a metric's definition may depend on. Which do is found out.
 _OTHERWISE: dict[str, Any] = {
@@ -28,6 +30,7 @@ _OTHERWISE: dict[str, Any] = {
     "pictures": 17,
 }
 _FINITE_OTHERWISE = {"threshold": 17.0, "samples": 17, "distance_samples": 17, "epsilon": 0.17}
+_LATENTS_OTHERWISE = {"training_images": 17, "neighbours": 17}
 
 _OVER = {
     "images": "images (or samples)",
@@ -70,6 +73,9 @@ def _variants() -> Iterator[tuple[str, Evaluation]]:
     for setting, value in _FINITE_OTHERWISE.items():
         finite = _ALL.finite.model_copy(update={setting: value})
         yield f"finite.{setting}", _ALL.model_copy(update={"finite": finite})
+    for setting, value in _LATENTS_OTHERWISE.items():
+        latents = _ALL.latents.model_copy(update={setting: value})
+        yield f"latents.{setting}", _ALL.model_copy(update={"latents": latents})
 
 
 def metrics_page(versions: bool = False) -> str:

@@ -5,9 +5,11 @@ direction, unit, needs, settings and source from here.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evaluate.catalogue import FIXED
+from evaluate.catalogue_latents import GENERATED, RECONSTRUCTED, latent_metrics
 from evaluate.catalogue_sets import finite_metrics, set_metrics
 from evaluate.metric import AS_PUBLISHED, FEATURES, OF_FEATURES, Metric, as_published, feature_key
 from evaluate.metrics import lpips
@@ -26,7 +28,7 @@ _ENCODED = (
     *("information rate", as_published("information rate")),
     *("reconstruction bits", as_published("reconstruction bits")),
 )
-KEYS = (*_RECONSTRUCTED, *_ENCODED, *TRAINING_KEYS)
+KEYS = (*_RECONSTRUCTED, *_ENCODED, *TRAINING_KEYS, *RECONSTRUCTED, "sharpness")
 _BITS = "reconstruction bits"
 FINITE = (
     *("NN valid", "coverage@t", "D_KL", as_published("coverage@t"), as_published("D_KL")),
@@ -38,6 +40,10 @@ GENERATION_KEYS = (
     *("diversity", "sharpness", "NN data", "NN train"),
     *(feature_key(metric, features) for features in FEATURES for metric in OF_FEATURES),
     *FINITE,
+    *GENERATED,
+)
+ORDER = tuple(
+    dict.fromkeys((*_RECONSTRUCTED, *_ENCODED, *TRAINING_KEYS, *GENERATION_KEYS, *RECONSTRUCTED))
 )
 
 
@@ -156,5 +162,10 @@ def metrics_for(
         made += set_metrics(word, how, dict((features or {}).get(word, {})))
     if how.finite:
         made += finite_metrics(how.finite)
+    if how.latents:
+        made += latent_metrics(how.latents)
     by_key = {metric.key: metric for metric in made}
-    return {key: by_key[key] for key in dict.fromkeys((*KEYS, *GENERATION_KEYS)) if key in by_key}
+    if how.sharpness:
+        needs = "samples, or evaluation.sharpness"
+        by_key["sharpness"] = replace(by_key["sharpness"], needs=needs)
+    return {key: by_key[key] for key in ORDER if key in by_key}

@@ -56,7 +56,8 @@ def evaluate_run(
     """Measure the trained run in `out` on a split of its data set (None: its config's).
 
     Writes `per_image.npz` (`<split>.<metric>` and `<split>.generations.<sampler>.<metric>`,
-    float64, N each), `pictures.npz` and PNGs, then `metrics.json`; other splits measured
+    float64, N each), `pictures.npz`, `latents.npz` (where `evaluation.latents` asks for it and the
+    model has flat ones) and PNGs, then `metrics.json`; other splits measured
     before stay in these files. Returns the split's entry. One that was stopped goes on from the
     block of images that it was at. `weights`: where LPIPS and Inception look for their
     weights before torch's cache. StudyError where the run is not trained, the data are not those
@@ -204,6 +205,7 @@ def _entry(work: Work, done: Measurement) -> dict[str, Any]:
     known = metrics_for(how, settings)
     unavailable = networks.missing
     of_split = {key: why for key, why in unavailable.items() if key in KEYS}
+    latents = {"latents": done.latents.about} if done.latents else {}
     return {
         "images": len(work.images),
         "subset": work.dataset.subset,
@@ -230,7 +232,7 @@ def _entry(work: Work, done: Measurement) -> dict[str, Any]:
             }
             for made in done.generations
         },
-    }
+    } | latents
 
 
 def _describe(known: dict[str, Metric], result: Result) -> dict[str, dict[str, Any]]:
@@ -268,6 +270,8 @@ def _write(
 ) -> None:
     merge_arrays(directory.per_image, split, _arrays(done))
     merge_arrays(directory.pictures, split, done.pictures)
+    if done.latents or directory.latents.is_file():
+        merge_arrays(directory.latents, split, done.latents.arrays if done.latents else {})
     _draw_pictures(directory.path, split, done.pictures, entry["generations"])
     splits = directory.measured_splits() | {split: entry}
     write_json(directory.metrics, {"format": METRICS_FORMAT, "splits": splits})

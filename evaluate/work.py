@@ -10,6 +10,7 @@ import torch
 
 from evaluate.features import Features
 from evaluate.generate import Asked, Generation, generate, to_bytes
+from evaluate.latent_space import Encoder, LatentMeasures, is_flat, measure_latents
 from evaluate.measure import Meter, Result, batches, measure
 from evaluate.partial import Partial
 from evaluate.perceptual import Perceptual
@@ -34,11 +35,12 @@ class Networks:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came out."""
+    """What came out; `latents` where the model has flat ones and they are asked for."""
 
     result: Result
     generations: list[Generation]
     pictures: dict[str, np.ndarray]
+    latents: LatentMeasures | None = None
 
 
 @dataclass
@@ -65,8 +67,9 @@ class Work:
         """RunFailed where a value is not finite, or memory is short."""
         try:
             result = measure(self._meter(), self.images, self.batch_size, self.what, self.partial)
+            latents = self._latents(result)
             generations = self._generations(result)
-            return Measurement(result, generations, self._pictures(generations))
+            return Measurement(result, generations, self._pictures(generations), latents)
         except (RuntimeError, MemoryError) as error:
             raise RunFailed(f"{self.what}: {one_line(error)}{_of_memory(error)}") from error
 
@@ -80,6 +83,18 @@ class Work:
             networks.features,
             self.latent_noise,
         )
+
+    def _latents(self, result: Result) -> LatentMeasures | None:
+        """Encoded anew, and what is found taken into the `result`, too."""
+        how, shape = self.how.latents, self.dataset.shape
+        if how is None or not is_flat(self.latents, shape):
+            return None
+        encoder = Encoder(self.latents, self.seed, self.batch_size, self.what, self.partial)
+        found = measure_latents(encoder, self.images, self.dataset, self.split, how)
+        result.per_image |= found.per_image
+        result.per_split |= found.per_split
+        result.missing |= found.missing
+        return found
 
     def _generations(self, data: Result) -> list[Generation]:
         """One for each sampler; the training split is read where a sampler needs it."""

@@ -181,7 +181,7 @@ class RunDirectory(Measured):
         record = self.read()
         old, new = record["config"], taken_over(record["config"], identity["config"])
         if old.get(EVALUATION) != new[EVALUATION]:
-            for stale in (self.metrics, self.per_image, self.pictures):
+            for stale in (self.metrics, self.per_image, self.pictures, self.latents):
                 stale.unlink(missing_ok=True)
         if old != new:
             write_json(self.record, record | {"config": new})

@@ -96,6 +96,9 @@ def _named(done: Measurement) -> Iterator[tuple[str, Any]]:
         yield f"{word}/features", kept.features.numpy()
         yield f"{word}/covariance", kept.moments.covariance.numpy()
     yield from ((f"pictures/{key}", value) for key, value in done.pictures.items())
+    if done.latents:
+        yield from ((f"latents/{key}", value) for key, value in done.latents.arrays.items())
+        yield "latents", done.latents.about
 
 
 def bits(done: Measurement) -> dict[str, Any]:

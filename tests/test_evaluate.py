@@ -13,12 +13,12 @@ from evaluate.__main__ import main
 from evaluate.measure import Meter
 from evaluate.metrics.elbo import bernoulli_log_likelihood, gaussian_log_likelihood
 from evaluate.metrics.kl import kl
-from evaluate.registry import GENERATION_KEYS, KEYS, metrics_for
+from evaluate.registry import GENERATION_KEYS, KEYS, ORDER, metrics_for
 from evaluate.run import evaluate_run
 from study.datasets import open_dataset
 from study.errors import RunFailed, StudyError, run_command
 from study.jsonfile import read_json_object
-from study.schema import Evaluation, FiniteData
+from study.schema import Evaluation, FiniteData, LatentSpace
 from tests import made
 from tests.training import train
 from train.latents.base import POSTERIOR, Noise
@@ -124,15 +124,15 @@ def test_autoencoders_have_neither_kl_nor_elbo(kind: str, tmp_path: Path, data: 
 def test_registry_lists_what_is_measured() -> None:
     known = metrics_for(Evaluation())
     shown = {*KEYS, *GENERATION_KEYS}
-    assert known.keys() < shown and list(known) == [
-        k for k in dict.fromkeys((*KEYS, *GENERATION_KEYS)) if k in known
-    ]
+    assert known.keys() < shown == set(ORDER)
+    assert list(known) == [k for k in ORDER if k in known]
     every = metrics_for(
         Evaluation(
             lpips=["vgg", "alex", "as_published"],
             nll_samples=5,
             features=["inception", "classifier"],
             finite=FiniteData(),
+            latents=LatentSpace(),
         )
     )
     assert shown - every.keys() == {"LPIPS (VGG)"}, "the first backbone's is LPIPS"

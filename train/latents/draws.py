@@ -9,6 +9,8 @@ import torch
 # What draws are for. Each has a stream of its own: were the draw from a sample's posterior the one
 # that the sample was made of, it would lead back to the sample.
 SAMPLES, COMPONENTS, POSTERIOR, AGGREGATE, FITTING, IMPORTANCE = range(6)
+# Of the measured split's latents, and of the training split's.
+LATENTS, TRAINING_LATENTS = 6, 7
 
 
 class Noise:
