@@ -1,4 +1,4 @@
-"""What README.md and DEVIATIONS.md point to is there, and the README's tables are the results'."""
+"""What README.md and DEVIATIONS.md point to is there."""
 
 import re
 
@@ -29,8 +29,6 @@ def test_links_lead_to_files(text: str) -> None:
             assert target[1:] in [heading.lower().replace(" ", "-") for heading in headings]
         elif not target.startswith("http"):
             assert (ROOT / target).exists(), target
-
-
 
 
 def test_configs_named_in_the_readme_exist() -> None:
