@@ -86,8 +86,7 @@ def load_study(
     split = (chosen and chosen.split) or config.split
     data = (chosen and chosen.data) or config.data
     seeds = (chosen and chosen.seeds) or config.seeds
-    if len(set(seeds)) != len(seeds):
-        raise StudyError(f"{file}: seeds: {seeds} names a seed twice")
+    _refuse_repeated(seeds, f"{file}: seeds")
     common = [_given(config.tracking), config.set, chosen.set if chosen else {}]
     own = chosen.run_set if chosen else {}
     overrides = overrides or {}
@@ -96,15 +95,21 @@ def load_study(
     fixed = {"evaluation.split": split} | ({"dataset": data.name} if data.name else {})
     cells: list[Cell] = []
     for run in config.runs:
+        _refuse_repeated(run.seeds or [], f"{file}: runs.{run.name}.seeds")
         for point in _grid(run):
             layers = [*common, run.set, own.get(run.name, {}), point, fixed, overrides]
-            cells += _cells(file, run, point, layers, seeds, named)
+            cells += _cells(file, run, point, layers, run.seeds or seeds, named)
     _refuse_twins(cells, file)
     if chosen and chosen.rows:
         cells = _chosen_rows(cells, chosen.rows, f"{file}: budget {budget}: rows")
     cost = chosen.cost if chosen else config.cost
     tracking = _tracking([*common, overrides], named, file)
     return Study(file, config, budget, cost, data, split, tuple(cells), tracking)
+
+
+def _refuse_repeated(seeds: list[int], where: str) -> None:
+    if len(set(seeds)) != len(seeds):
+        raise StudyError(f"{where}: {seeds} names a seed twice")
 
 
 def _folder(config: StudyConfig, budget: str | None) -> str:

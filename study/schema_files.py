@@ -75,6 +75,8 @@ class StudyRun(Section):
     label: str
     set: dict[str, Any] = {}
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    # In place of the study's and of a budget's; for a row that is there for its pictures.
+    seeds: Seeds | None = None
 
 
 class Budget(Section):

@@ -94,7 +94,7 @@ def test_an_array_counts_the_chosen_rows(tmp_path: Path) -> None:
     assert len(names) == 2
 
 
-@pytest.mark.parametrize(("name", "rows"), [("quick", 5), ("paper", 4)])
+@pytest.mark.parametrize(("name", "rows"), [("quick", 5), ("paper", 2)])
 def test_shapes_has_such_budgets(name: str, rows: int) -> None:
     study = load_study(ROOT / "configs/studies/shapes.json", name)
     assert len(study.rows()) == rows == len(study.config.budgets[name].rows or [])

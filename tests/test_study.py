@@ -71,6 +71,15 @@ def test_order_of_the_committed_study_is_kept() -> None:
     assert [cell.title for cell in study.cells] == want
 
 
+def test_a_run_may_have_seeds_of_its_own(tmp_path: Path) -> None:
+    one = {"name": "one", "config": "vae.json", "label": "One", "seeds": [7]}
+    all_of_them = {"name": "all", "config": "vae.json", "label": "All"}
+    path = write_study(tmp_path, runs=[one, all_of_them], **budget())
+    for name, theirs in ((None, [1, 0]), ("small", [1, 0])):
+        titles = [cell.title for cell in load_study(path, name).cells]
+        assert titles == ["one/seed-7", *(f"all/seed-{seed}" for seed in theirs)]
+
+
 def test_budget_changes_seeds_and_settings_and_the_name(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path), "small")
     assert study.name == "made-small"
@@ -109,6 +118,10 @@ def test_bad_settings_of_one_run(run_set: dict, message: str, tmp_path: Path) ->
     ("changes", "message"),
     [
         ({"seeds": [0, 0]}, "names a seed twice"),
+        (
+            {"runs": [{"name": "a", "config": "vae.json", "label": "A", "seeds": [2, 2]}]},
+            "runs.a.seeds: [2, 2] names a seed twice",
+        ),
         ({"seeds": []}, "seeds: List should have at least 1 item"),
         ({"seeds": [-1]}, "seeds.0: Input should be greater than or equal to 0"),
         (
