@@ -10,11 +10,12 @@ import torch
 from evaluate.classes import Known, class_names, known_of
 from evaluate.generate import to_bytes
 from evaluate.measure import Values, batches, named, refuse_unless_finite
+from evaluate.metrics.active_units import ACTIVE
 from evaluate.metrics.class_information import class_information
 from evaluate.metrics.correlation import correlations
 from evaluate.metrics.kl import kl_per_dimension
 from evaluate.metrics.purity import chance_of_purity, purity
-from evaluate.metrics.reencoding import reencoding
+from evaluate.metrics.reencoding import FEWEST, reencoding
 from evaluate.metrics.wasserstein import wasserstein_from_normal
 from evaluate.partial import Partial, blocks
 from study.datasets import Dataset
@@ -28,13 +29,14 @@ from train.latents.draws import LATENTS, TRAINING_LATENTS, Noise
 @dataclass(frozen=True)
 class LatentMeasures:
     """What was found: `about` is the entry's `latents` in metrics.json, `arrays` are those of
-    latents.npz, the others as in `measure.Result`."""
+    latents.npz, the others as in `measure.Result`; `no_holes` says why holes have no number."""
 
     about: dict[str, Any]
     arrays: dict[str, np.ndarray]
     per_image: dict[str, np.ndarray]
     per_split: dict[str, float]
     missing: dict[str, str] = field(default_factory=dict)
+    no_holes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class Encodings:
 
 
 def is_flat(latents: Latents, shape: tuple[int, ...]) -> bool:
-    """Whether the model makes an image of C x H x W into a vector, and not into codes, a grid or
-    nothing at all."""
-    if latents.codebook is not None:
+    """Whether the model makes an image of C x H x W into a vector of a plain space, and not into
+    codes, a grid, a point of a sphere or a ball, or nothing at all."""
+    if latents.codebook is not None or latents.curved:
         return False
     with torch.inference_mode():
         z = latents.encode(torch.zeros(1, *shape, device=latents.device)).z
@@ -134,7 +136,22 @@ def measure_latents(
     arrays |= {"train.mean": of_training.mean, "train.z": of_training.z, "train.classes": classes}
     arrays |= _pictures(encoder, images, how)
     kept = {key: array for key, array in arrays.items() if array is not None}
-    return LatentMeasures(about, kept, {"re-encoding": of_split.again}, per_split, missing)
+    per_image = {"re-encoding": of_split.again}
+    return LatentMeasures(about, kept, per_image, per_split, missing, _no_holes(about))
+
+
+def _no_holes(about: dict[str, Any]) -> str | None:
+    if about["images"] < FEWEST:
+        return f"fewer than {FEWEST} images"
+    # Samples and draws of images alike are noise that no image depends on.
+    if not _active(about).any():
+        return "no latent dimension is active: all images are one"
+    return None
+
+
+def _active(about: dict[str, Any]) -> np.ndarray:
+    """Whether each dimension's means vary."""
+    return np.array(about["variance"]) > ACTIVE
 
 
 def _about(found: Encodings, known: Known) -> dict[str, Any]:
@@ -171,7 +188,7 @@ def _numbers(
         "variance of means": float(np.mean(about["variance"])),
     }
     for name, r in about["correlations"].items():
-        numbers[f"correlation ({name})"] = float(np.abs(r).max())
+        numbers[f"correlation ({name})"] = float(np.abs(r)[_active(about)].max(initial=0))
     missing: dict[str, str] = {}
     if len(of_split.mean) < 2:
         del numbers["variance of means"]
@@ -230,6 +247,8 @@ def _decoded(encoder: Encoder, z: torch.Tensor) -> np.ndarray:
 
     def parts() -> Iterator[np.ndarray]:
         for batch in z.flatten(0, 1).split(encoder.batch_size):
-            yield to_bytes(encoder.latents.decode(batch))
+            shown = encoder.latents.decode(batch)
+            refuse_unless_finite(f"{encoder.what}: a traversal", shown)
+            yield to_bytes(shown)
 
     return np.concatenate(list(parts()))

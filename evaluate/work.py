@@ -68,7 +68,7 @@ class Work:
         try:
             result = measure(self._meter(), self.images, self.batch_size, self.what, self.partial)
             latents = self._latents(result)
-            generations = self._generations(result)
+            generations = self._generations(result, latents)
             return Measurement(result, generations, self._pictures(generations), latents)
         except (RuntimeError, MemoryError) as error:
             raise RunFailed(f"{self.what}: {one_line(error)}{_of_memory(error)}") from error
@@ -96,7 +96,7 @@ class Work:
         result.missing |= found.missing
         return found
 
-    def _generations(self, data: Result) -> list[Generation]:
+    def _generations(self, data: Result, found: LatentMeasures | None) -> list[Generation]:
         """One for each sampler; the training split is read where a sampler needs it."""
         how = self.how
         try:
@@ -106,7 +106,8 @@ class Work:
             raise RunFailed(f"{self.what}: {error}") from None
         finite = ValidImages(self.dataset, how.finite) if how.finite else None
         near = Neighbours(self.images, self.dataset.images("train"), finite)
-        asked = Asked(how.samples, how.pictures, self.batch_size, data, near)
+        why = found.no_holes if found else None
+        asked = Asked(how.samples, how.pictures, self.batch_size, data, near, why)
         return [generate(self._meter(), s, asked, self.what, self.partial) for s in samplers]
 
     def _training(self) -> Iterator[torch.Tensor]:

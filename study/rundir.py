@@ -9,7 +9,7 @@ from typing import Any
 
 from study.errors import StudyError, one_line
 from study.files import write_json
-from study.identity import EVALUATION, differences, taken_over
+from study.identity import differences, taken_over
 from study.jsonfile import read_json_object
 from study.lock import Busy
 
@@ -180,7 +180,8 @@ class RunDirectory(Measured):
         self.refuse_another(identity)
         record = self.read()
         old, new = record["config"], taken_over(record["config"], identity["config"])
-        if old.get(EVALUATION) != new[EVALUATION]:
+        # Of the evaluation, all else being the same: a key that is only new is at its default.
+        if differences(record, identity, evaluation=True):
             for stale in (self.metrics, self.per_image, self.pictures, self.latents):
                 stale.unlink(missing_ok=True)
         if old != new:

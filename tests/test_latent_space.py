@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 
 def with_labels(data: Path, labels: dict[str, np.ndarray]) -> Dataset:
     """The set `tiny` with arrays beside its training images."""
-    made.dataset(data, beside=labels)
+    made.dataset(data, counts=(len(labels["labels"]), 25), beside=labels)
     return open_dataset(data, "tiny")
 
 
@@ -99,8 +99,9 @@ def test_samples_are_encoded_again(runs: dict[str, Path], data: Path) -> None:
     want = (z - latents.encode(latents.decode(z)).z).square().mean(1).sqrt().numpy()
     per_image = np.load(RunDirectory(out).per_image)
     np.testing.assert_allclose(per_image["eval.generations.prior.re-encoding"], want, atol=1e-5)
-    above = want > np.quantile(per_image["eval.re-encoding"], 0.99)
-    assert made_of["holes"]["mean"] == pytest.approx(above.mean())
+    assert "holes" not in made_of
+    missing = entry_of(out)["generations"]["prior"]["missing"]
+    assert missing["holes"] == "fewer than 100 images"
     assert made_of["re-encoding"]["mean"] == pytest.approx(want.mean(), rel=1e-5)
 
 
@@ -204,11 +205,21 @@ def test_reference_rows_without_flat_latents(name: str, data: Path) -> None:
     assert "holes" not in done.generations[0].result.per_split
 
 
+def test_holes_are_where_samples_come_back_as_no_image_does(tmp_path: Path, data: Path) -> None:
+    made.dataset(tmp_path, counts=(110, 100))
+    dataset = open_dataset(tmp_path, "tiny")
+    done = measured(dataset, HERE, "pca-5")
+    (made_of,) = done.generations
+    samples, images = (r.per_image["re-encoding"] for r in (made_of.result, done.result))
+    share = (samples > np.quantile(images, 0.99)).mean()
+    assert made_of.result.per_split["holes"] == share and "holes" not in made_of.missing
+
+
 @pytest.mark.parametrize("every", [False, True])
 def test_collapsed_dimensions_give_numbers(
     every: bool, tmp_path: Path, data: Path, monkeypatch
 ) -> None:
-    beside = {"labels": np.arange(70) % 3, "factors": np.arange(70)[:, None]}
+    beside = {"labels": np.arange(120) % 3, "factors": np.arange(120)[:, None]}
     dataset = with_labels(tmp_path, beside | {"factor_names": np.array(["size"])})
     out = train(tmp_path, data, "AE")
     latents = latents_of(load_trained(out)[1])
@@ -225,7 +236,10 @@ def test_collapsed_dimensions_give_numbers(
     assert all(np.isfinite(list(numbers.values())))
     assert done.latents.about["variance"][0] == pytest.approx(0, abs=1e-15)
     assert done.latents.about["correlations"]["size"][0] == 0
+    (generation,) = done.generations
+    assert ("holes" in generation.result.per_split) != every
     if every:
+        assert generation.missing["holes"] == "no latent dimension is active: all images are one"
         assert numbers["class information"] == numbers["correlation (size)"] == 0
         assert numbers["purity (adjusted)"] == pytest.approx(0)
     else:
@@ -247,7 +261,8 @@ def test_too_few_images_say_so(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_stands_beside_images_is_checked(tmp_path: Path) -> None:
-    dataset = with_labels(tmp_path, {"labels": np.zeros(69, int)})
+    made.dataset(tmp_path, beside={"labels": np.zeros(69, int)})
+    dataset = open_dataset(tmp_path, "tiny")
     how = HERE.model_copy(update={"split": "train"})
     with pytest.raises(StudyError, match=r"train_data.npz: labels: shape \(69,\); one for each"):
         measured(dataset, how, "pca-5")

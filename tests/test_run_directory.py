@@ -85,6 +85,26 @@ def test_a_new_evaluation_is_no_new_run(tmp_path: Path, data: Path) -> None:
     assert not (out / "metrics.json").exists(), "measured under the old evaluation"
 
 
+def test_what_an_older_version_measured_by_default_stays(tmp_path: Path, data: Path) -> None:
+    """What `evaluation` has been given since then is at its default: nothing is dropped."""
+    out = train(tmp_path, data)
+    measured = {"metrics.json": '{"splits": {}}', "per_image.npz": "a", "pictures.npz": "b"}
+    for name, text in measured.items():
+        (out / name).write_text(text)
+    record = json.loads((out / "run.json").read_text())
+    for key, default in (("latents", None), ("sharpness", False)):
+        assert record["config"]["evaluation"].pop(key, ...) == default
+    (out / "run.json").write_text(json.dumps(record))
+    identity = run_identity(load_run(made.run_file(tmp_path)), open_dataset(data, "tiny"))
+    directory = RunDirectory(out)
+    directory.take(identity)
+    assert {name: (out / name).read_text() for name in measured} == measured
+    assert directory.read()["config"] == identity["config"], "the new keys are written"
+    identity["config"]["evaluation"]["sharpness"] = True
+    directory.take(identity)
+    assert not any((out / name).exists() for name in measured)
+
+
 def test_run_without_a_checkpoint_starts_from_zero_and_ends_the_same(
     tmp_path: Path, data: Path
 ) -> None:

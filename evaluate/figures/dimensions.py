@@ -9,10 +9,10 @@ from matplotlib.ticker import MaxNLocator
 
 from evaluate.figures.latents import NOT_DRAWN, about, left_out, legend_below
 from evaluate.figures.source import Drawn, Row, Source
+from evaluate.metrics.active_units import ACTIVE
 from evaluate.pictures import COLOURS, save_figure, wrap
 from study.schema import StudyFigure
 
-ACTIVE = 0.01  # variance of the means above which a unit is active: Burda et al., 1509.00519
 _FLOOR = 1e-5  # what is smaller is drawn here on a logarithmic axis
 _NUMBERED = 12  # dimensions up to which a number fits into a cell
 _MARKERS = "osD^vPX*<>"
@@ -36,9 +36,20 @@ def _signed(latents: dict[str, Any]) -> np.ndarray:
     return np.nan_to_num(np.array(lines, dtype=float))
 
 
+def _are_active(latents: dict[str, Any]) -> np.ndarray:
+    """Whether each dimension's means vary."""
+    return np.array(latents["variance"]) > ACTIVE
+
+
 def _largest(row: Row) -> list[str]:
-    """For each factor its largest |r| over dimensions, mean and standard deviation over seeds."""
-    seeds = np.array([np.abs(_signed(latents)).max(1) for latents in _of_seeds(row)])
+    """For each factor its largest |r| over active dimensions (0 without any), mean and standard
+    deviation over seeds."""
+    seeds = np.array(
+        [
+            np.abs(_signed(latents))[:, _are_active(latents)].max(1, initial=0)
+            for latents in _of_seeds(row)
+        ]
+    )
     if len(seeds) == 1:
         return [f"{value:.2f}" for value in seeds[0]]
     return [f"{m:.2f} ± {s:.2f}" for m, s in zip(seeds.mean(0), seeds.std(0, ddof=1), strict=True)]
@@ -49,6 +60,9 @@ def _draw_heat(axis: Any, row: Row) -> Any:
     signed = _signed(latents)
     factors, dimensions = signed.shape
     drawn = axis.imshow(signed, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    for d in np.flatnonzero(~_are_active(latents)):
+        look: dict[str, Any] = {"facecolor": "none", "edgecolor": "0.55", "hatch": "////", "lw": 0}
+        axis.axvspan(d - 0.5, d + 0.5, **look)
     axis.set_yticks(range(factors), latents["factors"], fontsize=8)
     names = [f"z{d + 1}" for d in range(dimensions)]
     axis.set_xticks(range(dimensions), names, fontsize=7 if dimensions <= _NUMBERED else 6)
@@ -68,6 +82,16 @@ def _width(row: Row) -> float:
     """Of a heat map, in inches."""
     dimensions = about(row)["dimensions"]
     return (0.44 if dimensions <= _NUMBERED else 0.26) * dimensions
+
+
+def _anchors(rows: list[Row]) -> str:
+    """Of which point a position is, where factors are positions."""
+    if not any({"x", "y"} & set(about(row)["factors"]) for row in rows):
+        return ""
+    return (
+        " x and y are the configuration's: a circle's centre, a square's upper left corner, a "
+        "triangle's apex."
+    )
 
 
 def correlations(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
@@ -96,9 +120,11 @@ def correlations(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     caption = (
         f"Pearson's r of each factor and each dimension of the posterior's mean (or of the "
         f"embedding), {source.split} split, each model's first seed: signs and the order of "
-        "dimensions mean nothing and differ between seeds. Beside it the largest |r| of each "
-        "factor over dimensions, mean ± standard deviation over seeds. A factor that one dimension "
+        "dimensions mean nothing and differ between seeds. A hatched dimension is inactive: its "
+        f"variance over the split is not above {ACTIVE}. Beside it the largest |r| of each factor "
+        "over active dimensions, mean ± standard deviation over seeds. A factor that one dimension "
         "carries alone has one dark cell in its line, and that cell alone in its column."
+        f"{_anchors(rows)}"
     )
     lack = "their latents were not measured or their images have no factors"
     return Drawn([file], title, caption + left_out(source, rows, lack))
@@ -134,7 +160,7 @@ def _scale(axis: Any) -> None:
 
 def _active(row: Row) -> str:
     seeds = _of_seeds(row)
-    counts = [sum(v > ACTIVE for v in latents["variance"]) for latents in seeds]
+    counts = [_are_active(latents).sum() for latents in seeds]
     return f"{row.label}: {np.mean(counts):.3g} of {seeds[0]['dimensions']} active"
 
 

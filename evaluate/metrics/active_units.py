@@ -4,11 +4,13 @@ import torch
 
 from evaluate.metrics.moments import DiagonalMoments
 
+ACTIVE = 0.01  # variance above which a unit is active
+
 
 class LatentMoments(DiagonalMoments):
     """Means and variances over a split of posterior means, or embeddings, B x D in batches."""
 
 
-def active_units(variances: torch.Tensor, threshold: float = 0.01) -> int:
+def active_units(variances: torch.Tensor, threshold: float = ACTIVE) -> int:
     """How many of D dimensions have a posterior mean whose variance is above the threshold."""
     return int((variances > threshold).sum())

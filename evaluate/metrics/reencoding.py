@@ -5,6 +5,8 @@ import torch
 
 # A sample beyond this quantile of the images is in a hole.
 QUANTILE = 0.99
+# With fewer images that quantile is their largest, or nearly.
+FEWEST = 100
 
 
 def reencoding(z: torch.Tensor, again: torch.Tensor) -> torch.Tensor:

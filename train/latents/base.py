@@ -78,6 +78,8 @@ class Latents:
 
     # Size of the codebook; None where there is none.
     codebook: int | None = None
+    # Whether latents lie on a sphere or in a ball, where N(0, I) and plain distances mean nothing.
+    curved: bool = False
     # Samplers where none are asked for: the sources'.
     defaults: tuple[str, ...] = ("prior",)
 

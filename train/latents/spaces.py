@@ -63,6 +63,8 @@ def _draw_base(output: dict[str, torch.Tensor], noise: Noise) -> torch.Tensor:
 class SphereLatents(Latents):
     """SVAE: `z` is the von Mises-Fisher distribution's mean direction, the prior is uniform."""
 
+    curved = True
+
     def encode(self, x: torch.Tensor) -> Encoded:
         return Encoded(_direction(self.model.encoder(x)["embedding"]))
 
@@ -86,6 +88,8 @@ class BallLatents(Latents):
 
     Nothing in Pythae's model keeps that inside the Poincare ball, not in training either.
     """
+
+    curved = True
 
     def _prior(self) -> Sampler:
         """The model's prior, which lies around the origin: a direction and a hyperbolic radius."""
