@@ -13,7 +13,8 @@ from study.rundir import RunDirectory
 from train.history import read_history
 
 _TRAINED = "of batches as they were trained on: dropout on, z drawn, the weights on their way"
-_TERMS = "VAE or β-VAE, of two epochs at least"
+_TWO = "two epochs at least"
+_TERMS = f"VAE or β-VAE; {_TWO}"
 TRAINING = (
     Metric(
         "training MSE",
@@ -22,7 +23,7 @@ TRAINING = (
         "squared grey level, images in [0, 1]",
         f"(x - x̂)² averaged over pixels, channels and the last epoch's training images; {_TRAINED}",
         over="training",
-        needs="AE, WAE-MMD, or VAE or β-VAE with a squared error",
+        needs=f"AE, WAE-MMD, or VAE or β-VAE with a squared error; {_TWO}",
     ),
     Metric(
         "reconstruction fall",
@@ -54,6 +55,8 @@ TRAINING = (
     ),
 )
 TRAINING_KEYS = tuple(metric.key for metric in TRAINING)
+# A mean over the only epoch begins at weights that know nothing, and nothing fell in it.
+OF_TWO_EPOCHS = tuple(metric.key for metric in TRAINING if metric.needs.endswith(_TWO))
 _VAES = ("VAEConfig", "BetaVAEConfig")
 
 
@@ -88,7 +91,7 @@ def training_numbers(
     first, last = history[0]["train"], history[-1]["train"]
     found = {}
     squared = _squared_error(config, last)
-    if squared is not None:
+    if squared is not None and len(history) > 1:
         found["training MSE"] = squared
     if config["model"]["name"] not in _VAES:
         return found

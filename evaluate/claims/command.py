@@ -1,4 +1,4 @@
-"""A study's command: what it cuts, and the same uncut."""
+"""A study's command: what it cuts, the same uncut, and the one nearest to the source."""
 
 import itertools
 import shlex
@@ -38,3 +38,10 @@ def uncut(command: str) -> str:
             kept.append(word)
         at += 1
     return shlex.join(kept)
+
+
+def nearest(command: str, budget: str | None) -> str:
+    """The command of the study as it stands in its file, or with the budget of it that is nearer
+    to the source."""
+    full = uncut(command)
+    return f"{full} {shlex.join(['--budget', budget])}" if budget else full

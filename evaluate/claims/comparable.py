@@ -10,6 +10,8 @@ from study.overrides import flatten
 
 # Training examples seen, ours over the source's: outside of these the budgets differ too much.
 LEAST, MOST = 0.5, 2.0
+# Settings that say what a loss weighs, and nothing of how much is trained.
+_OF_LOSS = {"model.beta", "model.reg_weight", "engine.reduction"}
 
 
 def obstacles(
@@ -69,9 +71,14 @@ def _of_run(cell: dict[str, Any], reference: Reference, name: str) -> list[str]:
     flat = flatten(config)
     computed = " as its code had it" if theirs.basis == "computed" else ""
     for key, value in theirs.settings.items():
-        if key in flat and flat[key] != value:
-            found.append(f"{key} is {flat[key]}, the source's {value}{computed}")
+        # A change of the engine that a config does not name was not made: it is none.
+        if (key in flat or key.startswith("engine.")) and flat.get(key) != value:
+            found.append(f"{key} is {_set(flat.get(key))}, the source's {_set(value)}{computed}")
     return found + _budget(cell, reference, theirs)
+
+
+def _set(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _epochs(reference: Reference, row: SourceRow) -> int | None:
@@ -103,13 +110,18 @@ def _budget(cell: dict[str, Any], reference: Reference, row: SourceRow) -> list[
 
 def _silence(record: dict[str, Any], reference: Reference, row: SourceRow) -> list[str]:
     """A run that we cut, where the source does not say all of how long it trained: by how much it
-    was cut cannot be said."""
+    was cut cannot be said.
+
+    A source that says nothing of how long it trained, on what or with which networks leaves our
+    budget open, too: there is nothing of its that we would have cut.
+    """
     stated = {
         "on how many images": reference.measured.training_images,
         "for how many epochs": _epochs(reference, row),
     }
     unknown = [name for name, value in stated.items() if not value]
-    if not unknown:
+    open_to_us = len(unknown) == len(stated) and set(row.settings) <= _OF_LOSS
+    if not unknown or open_to_us:
         return []
     cuts = [f"the study's budget '{record['budget']}'"] if record.get("budget") else []
     if changed := changes(record.get("command") or ""):

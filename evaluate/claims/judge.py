@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evaluate.claims.alike import another_metric
-from evaluate.claims.command import uncut
+from evaluate.claims.command import nearest
 from evaluate.claims.comparable import obstacles
-from evaluate.claims.measured import Absent, Number, look_up
+from evaluate.claims.measured import Absent, Number, find_row, look_up
 from evaluate.claims.outcome import Outcome
 from evaluate.claims.schema import (
     Claim,
@@ -75,7 +75,7 @@ def _verdict(
     if record is None:
         return Verdict(claim, "open", "", "the study has not been run", command)
     if isinstance(claim, Figure):
-        return _figure(record, claim, command)
+        return _figure(record, reference, claim, command)
     judged = {
         sampler: replace(_with_sampler(record, reference, chosen, command), claim=claim)
         for sampler, chosen in choices(claim)
@@ -90,13 +90,21 @@ def _verdict(
     return verdict
 
 
-def _figure(record: dict[str, Any], claim: Figure, command: str) -> Verdict:
+def _figure(record: dict[str, Any], reference: Reference, claim: Figure, command: str) -> Verdict:
     """A picture is for people to judge: whether there is one of ours, and in which files."""
+    for name in claim.rows:
+        row = find_row(record, name)
+        if row is None or all(cell.get("metrics") is None for cell in row["cells"]):
+            label = row["label"] if row else reference.rows[name].label
+            closes = command if row else nearest(command, reference.nearest_budget)
+            return Verdict(claim, "open", "", f"{label}, which it shows, is not measured", closes)
     for made in record.get("figures") or []:
         if made["name"] == claim.figure and made["files"]:
             files = made["files"]
             ours = files[0] if len(files) == 1 else f"{len(files)} pictures"
             why = f"for people to judge, in {', '.join(files)}"
+            if barred := claim.rows and obstacles(record, reference, claim.rows):
+                why += f" (although {'; '.join(barred)})"
             return Verdict(claim, "drawn", ours, why)
     return Verdict(claim, "open", "", f"the figure '{claim.figure}' is not drawn", command)
 
@@ -132,7 +140,8 @@ def _with_sampler(
     ways = [places(claim, published=False)]
     if claim.as_published is not None:
         ways.append(places(claim, published=True))
-    found = [_all_of(record, way, command) for way in ways]
+    closes = nearest(command, reference.nearest_budget)
+    found = [_all_of(record, way, command, closes) for way in ways]
     ours = _shown(claim, found)
     known = []
     for numbers in found:
@@ -146,9 +155,9 @@ def _with_sampler(
     if barred and not isinstance(claim, Value):
         told = "; ".join(barred)
         why += f" (although {told})" if word == "reproduced" else f"; {told}"
-    full = uncut(command)
-    closes = full if barred and word == "cannot tell" and full != command else None
-    verdict = Verdict(claim, word, ours, why, closes)
+    helps = bool(barred) or any(outcome.few for outcome in outcomes)
+    other = word == "cannot tell" and helps and closes != command
+    verdict = Verdict(claim, word, ours, why, closes if other else None)
     if not isinstance(claim, Value):
         return verdict
     # Of two, the one that comes out; the published one where neither or both do.
@@ -161,10 +170,12 @@ def _with_sampler(
     return replace(verdict, metric=metric, sampler=sampler, numbers=pair)
 
 
-def _all_of(record: dict[str, Any], way: list[Place], command: str) -> list[Number] | Absent:
+def _all_of(
+    record: dict[str, Any], way: list[Place], command: str, closes: str
+) -> list[Number] | Absent:
     numbers = []
     for row, sampler, key in way:
-        number = look_up(record, row, sampler, key, command)
+        number = look_up(record, row, sampler, key, command, closes)
         if isinstance(number, Absent):
             return number
         numbers.append(number)
@@ -189,8 +200,10 @@ def _way(
     if barred and isinstance(claim, Value):
         return Outcome("cannot tell", "; ".join(barred))
     outcome = judge_way(claim, numbers)
-    refuted = barred and outcome.word == "not reproduced"
-    return replace(outcome, word="cannot tell") if refuted else outcome
+    if barred and outcome.word == "not reproduced":
+        outcome = replace(outcome, word="cannot tell")
+    few = any(len(number.values) == 1 for number in numbers)
+    return replace(outcome, few=few and outcome.word == "cannot tell")
 
 
 def _together(claim: Measurable, outcomes: list[Outcome]) -> tuple[Judged, str]:
@@ -224,4 +237,5 @@ def theirs(claim: Claim, rows: dict[str, SourceRow]) -> str:
         return f"{rows[claim.row].label} {claim.direction} than {others}"
     if isinstance(claim, Figure):
         return "shown"
-    return bound_words(claim) if isinstance(claim, Exists) else "said"
+    # The source says it in words; the bound is ours.
+    return f"said (taken as {bound_words(claim)})" if isinstance(claim, Exists) else "said"

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluate.claims.command import uncut
 from evaluate.formats import format_number
 from evaluate.registry import FINITE
 from evaluate.statistics import seed_interval
+from evaluate.training_terms import OF_TWO_EPOCHS
 
 # What is said of a metric that tells two of one key apart.
 _MEASURED = ("title", "definition", "settings")
@@ -64,9 +64,11 @@ def find_row(record: dict[str, Any], row: str) -> dict[str, Any] | None:
 
 
 def look_up(
-    record: dict[str, Any], row: str, sampler: str | None, key: str, command: str
+    record: dict[str, Any], row: str, sampler: str | None, key: str, command: str, closes: str
 ) -> Number | Absent:
     """A metric of a row's reconstructions, or of its samples, over all seeds of the study.
+
+    `closes` is the command that has the rows that the one which was run leaves out.
 
     All of them or none: a mean over some of the seeds would change as others come in.
     """
@@ -74,7 +76,7 @@ def look_up(
     if found is None:
         if budget := record.get("budget"):
             why = f"the study's budget '{budget}' has no row '{row}'"
-            return Absent(why, uncut(command))
+            return Absent(why, closes)
         why = f"the study has no row '{row}'"
         return Absent(why, f"add '{row}' to the study's runs, then {command}")
     undone = [str(cell["seed"]) for cell in found["cells"] if cell.get("metrics") is None]
@@ -90,6 +92,9 @@ def look_up(
             return Absent(why, f"{asked}, then {command}")
         about = entry["metrics"].get(key)
         if about is None:
+            if key in OF_TWO_EPOCHS and _epochs(cell) == 1:
+                why = f"{found['label']}: {key} needs two epochs at least, and there was one"
+                return Absent(why, f"set trainer.num_epochs to 2 at least, then {command}")
             return _unmeasured(found["label"], key, entry.get("missing") or {}, command)
         abouts.append(about)
         drawn = {} if sampler is None else {"samples": entry.get("samples")}
@@ -102,6 +107,10 @@ def look_up(
         ends = min(values), max(values)
     interval = (float(ends[0]), float(ends[1])) if ends else None
     return Number(values, interval, key, found["label"], tuple(measured), over)
+
+
+def _epochs(cell: dict[str, Any]) -> int | None:
+    return ((cell.get("config") or {}).get("trainer") or {}).get("num_epochs")
 
 
 def _unmeasured(label: str, key: str, missing: dict[str, str], command: str) -> Absent:

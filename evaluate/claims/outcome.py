@@ -10,3 +10,5 @@ class Outcome:
 
     word: Literal["reproduced", "not reproduced", "cannot tell"]
     why: str
+    # Whether more seeds may settle it.
+    few: bool = False

@@ -172,6 +172,8 @@ class Figure(_Claim):
     kind: Literal["figure"]
     # The study's figure of the same: the name its files go by.
     figure: Name
+    # The rows that it has to show.
+    rows: list[Name] = Field(default_factory=list)
 
 
 class Word(_Claim):
@@ -191,6 +193,8 @@ class Reference(Section):
     study: Name
     source: Text
     measured: Measured
+    # The study's budget whose runs are nearest to the source's; None: the study as it stands.
+    nearest_budget: Name | None = None
     # By the name of the study's row.
     rows: dict[Name, SourceRow]
     # Where another setting makes another number: LPIPS' backbone, the distance of coverage@t.
@@ -243,9 +247,9 @@ def unsaid_samplers(claim: Measurable) -> list[str]:
 
 def rows_of(claim: Measurable | Figure | Word) -> list[str]:
     """The study's rows that a claim is about, each once."""
-    if isinstance(claim, Figure | Word):
+    if isinstance(claim, Word):
         return []
-    rows = list(claim.rows) if isinstance(claim, Trend) else [claim.row]
+    rows = list(claim.rows) if isinstance(claim, Trend | Figure) else [claim.row]
     if isinstance(claim, Order):
         rows += [point.row for point in claim.than]
     if isinstance(claim, Exists) and claim.over and claim.over.row:

@@ -106,6 +106,8 @@ def _value(claim: Value, number: Number) -> Outcome:
     if number.low > high + slack or number.high < low - slack:
         why = "our interval does not meet the source's number and its rounding"
         return Outcome("not reproduced", why)
+    if low - slack <= number.low and number.high <= high + slack:
+        return Outcome("reproduced", "all of our interval lies within the source's rounding")
     if number.high - number.low > VAGUE * abs(centre(claim)):
         why = f"our interval meets it, but is wider than {VAGUE:g} of the source's number"
         return Outcome("cannot tell", why)
