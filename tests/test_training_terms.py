@@ -61,7 +61,10 @@ VAE = history(
             VAE,
             [60.0, 0.5, 2.5, 12 / 42],
         ),
-        # One epoch is its first and last: nothing fell. Nor is 0 a number to fall from.
+        # One epoch is its first and last: nothing fell, and its mean is of untrained weights, too.
+        (config("AEConfig"), history([{"loss": 12.0}], [{"loss": 1.0}]), []),
+        (config("VAEConfig", reconstruction_loss="mse"), VAE[1:2], [None, None, None, 4 / 34]),
+        # Nor is 0 a number to fall from.
         (config("VAEConfig", reconstruction_loss="bce"), VAE[1:2], [None, None, None, 4 / 34]),
         (
             config("VAEConfig", reconstruction_loss="bce"),

@@ -87,6 +87,23 @@ def test_an_interval_that_would_hold_nearly_anything_reproduces_nothing(half, ex
 
 
 @pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((0.2, 0.4), "reproduced"),
+        ((0.2, 0.41), "cannot tell"),
+        ((0.19, 0.4), "cannot tell"),
+        ((0.31, 0.45), "reproduced"),
+    ],
+)
+def test_a_wide_interval_within_what_the_source_leaves_open_is_its_number(ends, expected) -> None:
+    """'About 0.3' is 0.2 to 0.4, which is more than half of it."""
+    made = study(a=[(sum(ends) / 2, list(ends))])
+    assert word(made, value(0.3, 1, approx=True)) == expected
+    ranged = value(None, None, low=0.2, high=0.4)
+    assert word(made, ranged) == expected
+
+
+@pytest.mark.parametrize(
     ("defined", "published", "expected"),
     [
         (23.2, 23.2, "reproduced"),
@@ -209,12 +226,56 @@ def test_the_command_that_closes_a_cut_cuts_nothing() -> None:
     assert found.command == f"{FULL} {asked}"
 
 
-def test_a_smaller_budget_of_ours_is_not_held_against_a_source_that_states_none() -> None:
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "not reproduced"),
+        ({"engine.reduction": None}, "not reproduced"),
+        ({"networks.width": 16}, "cannot tell"),
+        ({"model.latent_dim": 10, "engine.reduction": None}, "cannot tell"),
+    ],
+)
+def test_a_source_that_says_nothing_of_its_budget_leaves_ours_open(settings, expected) -> None:
+    """Nor of the model, but what its loss weighs; else we cut what it would have said."""
     silent = MEASURED | {"epochs": None, "training_images": None}
+    rows = ROWS | {"a": {"label": "A", "settings": settings}}
     made = study(a=[0.02])
-    found = verdict(made, value(), measured=silent)
-    assert found.verdict == "cannot tell" and "budget 'small'" in found.why
-    assert word(made | {"budget": None}, value(), measured=silent) == "not reproduced"
+    found = verdict(made, value(), measured=silent, rows=rows)
+    assert found.verdict == expected
+    assert ("budget 'small'" in found.why) == (expected == "cannot tell")
+    uncut = made | {"budget": None}
+    assert word(uncut, value(), measured=silent, rows=rows) == "not reproduced"
+    # One that says the row's epochs says something.
+    rows["a"]["epochs"] = 10
+    assert word(made, value(), measured=silent, rows=rows) == "cannot tell"
+
+
+NEAREST = {"nearest_budget": "paper"}
+
+
+def test_the_command_that_settles_it_is_of_the_budget_nearest_to_the_source() -> None:
+    for made, claim in (
+        (study(a=[0.02], epochs=1), value()),
+        (study(a=[0.1] * 3, b=[0.2] * 3, epochs=1), order(direction="higher")),
+        (study(a=[0.1], b=[0.2]), order()),
+        (study(a=[0.1], b=[0.2]), exists(over={"row": "b"}, below=1.0)),
+        (study(a=[(0.015, None)]), value()),
+    ):
+        assert verdict(made, claim).command == FULL
+        near = verdict(made, claim, **NEAREST)
+        assert (near.verdict, near.command) == ("cannot tell", f"{FULL} --budget paper")
+        # The one that was run settles nothing more.
+        assert verdict(made, claim, command=FULL).command is None
+        assert verdict(made, claim, command=near.command, **NEAREST).command is None
+    found = verdict(study(b=[0.1]), value(), **NEAREST)
+    assert (found.verdict, found.command) == ("open", f"{FULL} --budget paper")
+
+
+def test_what_more_seeds_would_not_settle_has_no_command() -> None:
+    undecided = study(a=[0.1, 0.3, 0.2], b=[0.2, 0.1, 0.3])
+    assert verdict(undecided, order(), **NEAREST).command is None
+    other = verdict(study(a=[0.1]), value(), settings={"MSE": {"backbone": "VGG"}}, **NEAREST)
+    assert (other.verdict, other.command) == ("cannot tell", None)
 
 
 @pytest.mark.parametrize(
@@ -225,11 +286,32 @@ def test_a_smaller_budget_of_ours_is_not_held_against_a_source_that_states_none(
         ({"networks.encoder": [512, 256], "model.latent_dim": 10}, "reproduced"),
         ({"networks.encoder": [1000]}, "cannot tell"),
         ({"model.latent_dim": 32}, "cannot tell"),
+        # An engine's change that a config does not name was not made.
+        ({"engine.reduction": None}, "reproduced"),
+        ({"engine.reduction": "mean"}, "cannot tell"),
     ],
 )
 def test_networks_of_another_size_are_another_model(settings, expected) -> None:
     rows = ROWS | {"a": {"label": "A", "settings": settings}}
     assert word(study(a=[0.015]), value(), rows=rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (None, None, None),
+        ("mean", "mean", None),
+        ("mean", None, "engine.reduction is mean, the source's not set"),
+        (None, "mean", "engine.reduction is not set, the source's mean"),
+    ],
+)
+def test_a_change_of_the_loss_is_another_model(ours, theirs, told) -> None:
+    made = study(a=[0.015])
+    made["rows"][0]["cells"][0]["config"]["engine"] = {"reduction": ours}
+    rows = ROWS | {"a": {"label": "A", "settings": {"engine.reduction": theirs}}}
+    found = verdict(made, value(), rows=rows)
+    assert found.verdict == ("cannot tell" if told else "reproduced")
+    assert told is None or found.why == told
 
 
 def test_a_row_may_have_been_trained_for_another_time() -> None:

@@ -4,8 +4,10 @@ import pytest
 
 from evaluate.claims.judge import judge
 from evaluate.claims.page import verdict_page, write_verdicts
+from study.errors import StudyError
 from tests.made_claims import (
     COMMAND,
+    FULL,
     MEASURED,
     exists,
     figure,
@@ -51,6 +53,31 @@ def test_a_figure_that_is_not_drawn_is_open(made: dict) -> None:
     assert "'made_figure' is not drawn" in found.why
 
 
+@pytest.mark.parametrize(
+    ("seeds", "command"),
+    [({"a": [None]}, COMMAND), ({"b": [0.1]}, FULL), ({"a": [None, 0.1]}, None)],
+    ids=["not measured", "left out by the budget", "one of two seeds"],
+)
+def test_a_figure_of_a_row_that_was_not_measured_is_open(seeds: dict, command) -> None:
+    made = study(**seeds) | {"figures": [picture("made_figure", "made_figure.png")]}
+    assert verdict(made, figure()).verdict == "drawn"
+    found = verdict(made, figure(rows=["a"]))
+    assert (found.verdict, found.command) == ("open" if command else "drawn", command)
+    assert (found.why.lower() == "a, which it shows, is not measured") == (command is not None)
+
+
+def test_a_figure_of_runs_unlike_the_sources_says_so() -> None:
+    made = study(a=[0.1], epochs=1) | {"figures": [picture("made_figure", "made_figure.png")]}
+    found = verdict(made, figure(rows=["a"]))
+    assert found.verdict == "drawn" and "(although 0.1 times the source's training" in found.why
+    assert "although" not in verdict(made, figure()).why
+
+
+def test_a_figures_rows_are_the_sources() -> None:
+    with pytest.raises(StudyError, match="'f': 'd' is not among rows"):
+        reference(figure(rows=["d"]))
+
+
 def test_a_figure_of_a_study_that_was_not_run_is_open() -> None:
     found = verdict(None, figure())
     assert (found.verdict, found.why) == ("open", "the study has not been run")
@@ -85,6 +112,17 @@ def test_how_long_it_was_trained_still_matters_to_it() -> None:
     made = study(a=of_training(0.0149, 0.0150, 0.0151), epochs=1)
     found = verdict(made, value(metric="training MSE"), **ELSEWHERE)
     assert found.verdict == "cannot tell" and "0.1 times the source's training" in found.why
+
+
+@pytest.mark.parametrize("key", ["training MSE", "reconstruction fall", "KL fall"])
+def test_what_needs_two_epochs_says_so(key: str) -> None:
+    for epochs, why, command in (
+        (1, f"a: {key} needs two epochs at least, and there was one", "set trainer.num_epochs"),
+        (2, f"a: {key} is not measured", COMMAND),
+    ):
+        found = verdict(study(a=[0.1] * 3, epochs=epochs), value(metric=key))
+        assert (found.verdict, found.why) == ("open", why)
+        assert found.command is not None and found.command.startswith(command)
 
 
 def test_a_ratio_with_a_number_of_a_split_is_of_that_split() -> None:
