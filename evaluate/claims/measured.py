@@ -92,10 +92,8 @@ def look_up(
             return Absent(why, f"{asked}, then {command}")
         about = entry["metrics"].get(key)
         if about is None:
-            if key in OF_TWO_EPOCHS and _epochs(cell) == 1:
-                why = f"{found['label']}: {key} needs two epochs at least, and there was one"
-                return Absent(why, f"set trainer.num_epochs to 2 at least, then {command}")
-            return _unmeasured(found["label"], key, entry.get("missing") or {}, command)
+            missing = entry.get("missing") or {}
+            return _unmeasured(found["label"], key, missing, _epochs(cell), command)
         abouts.append(about)
         drawn = {} if sampler is None else {"samples": entry.get("samples")}
         measured.append({name: about.get(name) for name in _MEASURED} | drawn)
@@ -113,7 +111,12 @@ def _epochs(cell: dict[str, Any]) -> int | None:
     return ((cell.get("config") or {}).get("trainer") or {}).get("num_epochs")
 
 
-def _unmeasured(label: str, key: str, missing: dict[str, str], command: str) -> Absent:
+def _unmeasured(
+    label: str, key: str, missing: dict[str, str], epochs: int | None, command: str
+) -> Absent:
+    if key in OF_TWO_EPOCHS and epochs == 1:
+        why = f"{label}: {key} needs two epochs at least, and there was one"
+        return Absent(why, f"set trainer.num_epochs to 2 at least, then {command}")
     reason = missing.get(key)
     if reason is None:
         why = f"{label}: {key} is not measured"
