@@ -109,7 +109,7 @@ def _classes(how: LatentSpace) -> list[Metric]:
             "1 for a dimension that tells a class from the others",
             "largest I(1[class = c]; z_d) / H(1[class = c]) over classes c and latent dimensions "
             f"d, z_d of {_Z} in {BINS} bins of equal count; above 0 by chance, too: noise of "
-            "801 images of three classes in 32 dimensions comes to 0.04",
+            "801 images of three classes in 32 dimensions comes to about 0.04",
             {"bins": BINS},
             source="doi:10.1002/047174882X, section 2.4",
             **about,

@@ -174,14 +174,16 @@ class _Timed:
         if how is None or not is_flat(self.latents, self.dataset.shape):
             return 0.0, 0
         encoder = Encoder(self.latents, self.seed, _BATCH, "time an evaluation", Partial())
-        counts = (len(self.images), False), (min(how.training_images, len(self.training)), True)
-        seconds, written = 0.0, 0
-        for count, training in counts:
-            shown = (self.training if training else self.images)[: min(count, IMAGES)]
-            work = partial(encoder.encode, shown, training)
-            dimensions = work().mean.shape[1]
-            seconds += _clock(work, self.device) * count / len(shown)
-            written += count * (2 * 4 * dimensions + 8)
+        drawn = min(how.training_images, len(self.training))
+        dimensions = encoder.encode(self.images[:_BATCH]).mean.shape[1]
+        seconds = 0.0
+        for work, images, count in (
+            (encoder.encode, self.images, len(self.images)),
+            (encoder.draw_training, self.training, drawn),
+        ):
+            shown = images[: min(count, IMAGES)]
+            seconds += _clock(partial(work, shown), self.device) * count / len(shown)
+        written = len(self.images) * (2 * 4 * dimensions + 8) + drawn * 4 * dimensions
         pictured = dimensions * len(how.traverse) + (dimensions + 2) * how.zeroed
         return seconds, written + pictured * self.images[0].size
 

@@ -43,12 +43,12 @@ class LatentMeasures:
 class Encodings:
     """Of N images: the posterior's means and a draw of z for each (the embedding twice, where
     there is no posterior), float32 N x D; the KL of each dimension where it has a closed form,
-    and the re-encoding where it was asked for."""
+    and the re-encoding."""
 
     mean: np.ndarray
     z: np.ndarray
     kl: np.ndarray | None
-    again: np.ndarray | None
+    again: np.ndarray
 
 
 def is_flat(latents: Latents, shape: tuple[int, ...]) -> bool:
@@ -71,12 +71,17 @@ class Encoder:
     what: str
     partial: Partial
 
-    @torch.inference_mode()
-    def encode(self, images: np.ndarray, training: bool = False) -> Encodings:
-        """uint8 images N x C x H x W. RunFailed, naming the images, where a latent is not finite.
+    def encode(self, images: np.ndarray) -> Encodings:
+        """uint8 images N x C x H x W. RunFailed, naming them, where a latent is not finite."""
+        whole = self._whole(images, training=False)
+        return Encodings(whole["mean"], whole["z"], whole.get("kl"), whole["again"])
 
-        Of the `training` split no re-encoding is asked for.
-        """
+    def draw_training(self, images: np.ndarray) -> np.ndarray:
+        """z alone, N x D, of images of the training split."""
+        return self._whole(images, training=True)["z"]
+
+    @torch.inference_mode()
+    def _whole(self, images: np.ndarray, training: bool) -> dict[str, np.ndarray]:
         name = "latents-train" if training else "latents"
         values = Values()
         with progress(len(images), f"{self.what}, {name}", "image") as bar:
@@ -88,8 +93,7 @@ class Encoder:
                 else:
                     bar.update(len(block))
                 values.add(arrays)
-        whole = values.whole()
-        return Encodings(whole["mean"], whole["z"], whole.get("kl"), whole.get("again"))
+        return values.whole()
 
     def _block(
         self, number: int, block: range, images: np.ndarray, training: bool, bar: Any
@@ -105,18 +109,22 @@ class Encoder:
     def _batch(
         self, x: torch.Tensor, noise: Noise, training: bool
     ) -> dict[str, torch.Tensor | np.ndarray]:
-        encoded, z = self.latents.encode(x), self.latents.aggregate(x, noise)
-        found: dict[str, torch.Tensor | np.ndarray] = {}
-        for key, value in (("mean", encoded.z), ("z", z)):
-            refuse_unless_finite("a latent", value)
-            found[key] = value.float().cpu().numpy()
-        q = encoded.posterior
-        if not training:
-            if isinstance(q, GaussianPosterior):
-                found["kl"] = kl_per_dimension(q.mean.double(), q.log_var.double())
-            found["again"] = reencoding(z, self.latents.encode(self.latents.decode(z)).z)
-            refuse_unless_finite("a re-encoding", found["again"])
+        z = self.latents.aggregate(x, noise)
+        found: dict[str, torch.Tensor | np.ndarray] = {"z": _finite(z)}
+        if training:
+            return found
+        encoded = self.latents.encode(x)
+        found["mean"] = _finite(encoded.z)
+        if isinstance(q := encoded.posterior, GaussianPosterior):
+            found["kl"] = kl_per_dimension(q.mean.double(), q.log_var.double())
+        found["again"] = reencoding(z, self.latents.encode(self.latents.decode(z)).z)
+        refuse_unless_finite("a re-encoding", found["again"])
         return found
+
+
+def _finite(latents: torch.Tensor) -> np.ndarray:
+    refuse_unless_finite("a latent", latents)
+    return latents.float().cpu().numpy()
 
 
 def measure_latents(
@@ -125,16 +133,16 @@ def measure_latents(
     """Of a model with flat latents. `images` are the first of the `split`, or all of them."""
     of_split = encoder.encode(images)
     first = dataset.images("train")[: how.training_images]
-    of_training = encoder.encode(first, training=True)
+    of_training = encoder.draw_training(first)
     known = known_of(dataset, split, len(images))
-    classes = known_of(dataset, "train", len(first)).classes
-    about = _about(of_split, known) | {"classes": class_names(dataset, known.classes, classes)}
-    if known.classes is None:
-        about["classes"] = None
+    about = _about(of_split, known) | {"classes": None}
+    if known.classes is not None:
+        # The split may lack a class.
+        more = known_of(dataset, "train", len(first)).classes
+        about["classes"] = class_names(dataset, known.classes, more)
     per_split, missing = _numbers(of_split, of_training, known, about, how)
     arrays = {"mean": of_split.mean, "z": of_split.z, "classes": known.classes}
-    arrays |= {"train.mean": of_training.mean, "train.z": of_training.z, "train.classes": classes}
-    arrays |= _pictures(encoder, images, how)
+    arrays |= {"train.z": of_training} | _pictures(encoder, images, how)
     kept = {key: array for key, array in arrays.items() if array is not None}
     per_image = {"re-encoding": of_split.again}
     return LatentMeasures(about, kept, per_image, per_split, missing, _no_holes(about))
@@ -175,7 +183,7 @@ def _about(found: Encodings, known: Known) -> dict[str, Any]:
 
 def _numbers(
     of_split: Encodings,
-    of_training: Encodings,
+    of_training: np.ndarray,
     known: Known,
     about: dict[str, Any],
     how: LatentSpace,
@@ -183,7 +191,7 @@ def _numbers(
     """Those that are defined, by key, and why one is missing."""
     numbers = {
         "W1": float(np.mean(about["w1"])),
-        "W1 (train)": float(wasserstein_from_normal(of_training.z).mean()),
+        "W1 (train)": float(wasserstein_from_normal(of_training).mean()),
         "W1 (means)": float(np.mean(about["w1_means"])),
         "variance of means": float(np.mean(about["variance"])),
     }
@@ -207,7 +215,7 @@ def _purities(
     means: np.ndarray, classes: np.ndarray, k: int, missing: dict[str, str]
 ) -> dict[str, float]:
     if len(means) <= k:
-        why = f"a {k}th neighbour wants more than {len(means)} images"
+        why = f"{k} neighbours want more than {len(means)} images"
         missing |= dict.fromkeys(("purity", "purity (adjusted)"), why)
         return {}
     found, chance = purity(means, classes, k), chance_of_purity(classes)

@@ -114,8 +114,7 @@ class Meter:
         values = {"KL": divergence, "ELBO": bound}
         if isinstance(self.how.likelihood, GaussianLikelihood):
             values["bits/dim"] = bits_per_dimension(bound, x[0].numel())
-        config = getattr(self.latents.model, "model_config", None)
-        return values | as_published(config, x, first, divergence), first
+        return values | as_published(self.latents.model, x, first, divergence), first
 
 
 def _finite(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

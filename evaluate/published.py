@@ -43,15 +43,19 @@ _OF_A_DRAW = ("MSE", "SSIM", "GMSD")
 
 
 def as_published(
-    config: Any, x: torch.Tensor, x_hat: torch.Tensor, kl: torch.Tensor
+    model: Any, x: torch.Tensor, x_hat: torch.Tensor, kl: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """B values each, of the model with Pythae's `config`; nothing for a model the talk has not.
+    """B values each; nothing for a model the talk has not, and no ELBO for one that is trained
+    with another loss than Pythae's (`engine.reduction`, `engine.sampled_std`).
 
     `x_hat` is decoded from one sampled z, as Pythae's `forward` does; `kl` is B.
     """
+    config = getattr(model, "model_config", None)
     terms = ROWS.get(type(config).__name__)
     if terms is None:
         return {}
     error, loss = terms(config, x, x_hat, kl)
     of_a_draw = {AS_PUBLISHED[key]: RECONSTRUCTION[key](x, x_hat) for key in _OF_A_DRAW}
-    return {AS_PUBLISHED["BCE"]: error, AS_PUBLISHED["ELBO"]: loss} | of_a_draw
+    found = {AS_PUBLISHED["BCE"]: error} | of_a_draw
+    own_loss = getattr(model, "reduction", None) or getattr(model, "log_variances", 1.0) != 1.0
+    return found if own_loss else found | {AS_PUBLISHED["ELBO"]: loss}

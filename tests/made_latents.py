@@ -41,9 +41,9 @@ def leave(
     random = np.random.default_rng(1)
     z = mean if sd is None else mean + sd * random.normal(size=mean.shape)
     arrays = {"mean": np.float32(mean), "z": np.float32(z)}
-    arrays |= {"train.mean": arrays["mean"][::2], "train.z": arrays["z"][::2]}
+    arrays["train.z"] = arrays["z"][::2]
     if classes:
-        arrays |= {"classes": classes[1], "train.classes": classes[1][::2]}
+        arrays["classes"] = classes[1]
     walked = np.repeat(mean[None, None, 0], len(VALUES), 1).repeat(mean.shape[1], 0)
     for d in range(mean.shape[1]):
         walked[d, :, d] = VALUES

@@ -77,7 +77,7 @@ def test_purity_by_chance() -> None:
     assert chance_of_purity(classes) == pytest.approx(want)
     # All in one place: by chance, however the images are sorted.
     assert purity(np.ones((10, 4), np.float32), classes, 3) == pytest.approx(want)
-    with pytest.raises(ValueError, match="a 10th neighbour wants more than 10 images"):
+    with pytest.raises(ValueError, match="10 neighbours want more than 10 images"):
         purity(np.ones((10, 4)), classes, 10)
 
 

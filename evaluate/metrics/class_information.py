@@ -17,17 +17,18 @@ def class_information(z: np.ndarray, classes: np.ndarray, bins: int = BINS) -> f
     hold a class wholly or not at all, and not quite 0 by chance: about a bin less one over
     2 N ln 2 H.
     """
-    flags = (classes[:, None] == np.unique(classes)).astype(np.float64)
-    share = flags.mean(0)
-    if len(share) < 2:
+    _, codes, sizes = np.unique(classes, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
         return None
-    whole = _entropy(share)
+    whole = _entropy(sizes / len(z))
     best = 0.0
     for column in np.asarray(z, np.float64).T:
         which = _bins(column, bins)
         counts = np.bincount(which)
-        held = np.stack([np.bincount(which, flag) for flag in flags.T], axis=1) / counts[:, None]
-        left = (counts[:, None] / len(z) * _entropy(held)).sum(0)
+        # Bins x classes: how many of a class are in a bin.
+        both = which * len(sizes) + codes.reshape(-1)
+        held = np.bincount(both, minlength=len(counts) * len(sizes)).reshape(len(counts), -1)
+        left = (counts[:, None] / len(z) * _entropy(held / counts[:, None])).sum(0)
         best = max(best, float(((whole - left) / whole).max()))
     return best
 

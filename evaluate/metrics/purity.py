@@ -12,10 +12,12 @@ def purity(means: np.ndarray, classes: np.ndarray, k: int) -> float:
     from sklearn.neighbors import NearestNeighbors
 
     if len(means) <= k:
-        raise ValueError(f"a {k}th neighbour wants more than {len(means)} images")
+        raise ValueError(f"{k} neighbours want more than {len(means)} images")
     means = np.asarray(means, np.float64)
     if (means == means[0]).all():
         return chance_of_purity(classes)
+    # Far from the origin squared distances would lose their last digits.
+    means = means - means.mean(0)
     # Without queries these are the vectors themselves, each left out among its own neighbours.
     near = NearestNeighbors(n_neighbors=k).fit(means).kneighbors(return_distance=False)
     return float((classes[near] == classes[:, None]).mean())

@@ -15,15 +15,20 @@ def wasserstein_from_normal(values: np.ndarray) -> np.ndarray:
     at most, so that each step's area has a closed form. N draws of N(0, 1) itself come to about
     1.2 / sqrt(N) and not to 0; a constant 0 comes to sqrt(2 / π).
     """
+    # One after another: many values of many dimensions need not fit into memory several times.
+    return np.array([_of_column(column) for column in values.T])
+
+
+def _of_column(values: np.ndarray) -> float:
     from scipy.special import ndtr
 
-    ordered = np.sort(np.asarray(values, np.float64), axis=0)
-    steps = np.linspace(0, 1, len(ordered) + 1)[:, None]
+    ordered = np.sort(values.astype(np.float64))
+    steps = np.linspace(0, 1, len(ordered) + 1)
     low, high = steps[:-1], steps[1:]
     cross = np.clip(ndtr(ordered), low, high)
     below = ordered * (cross - low) - (_area(cross) - _area(low))
     above = _area(high) - _area(cross) - ordered * (high - cross)
-    return (below + above).sum(0)
+    return float((below + above).sum())
 
 
 def _area(u: np.ndarray) -> np.ndarray:
