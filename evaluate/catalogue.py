@@ -166,7 +166,7 @@ _PUBLISHED = (
         "per image",
         "what the talk's code printed, a loss: its BCE + β KL (VAE, β-VAE), or the mean squared "
         "error per pixel + KL (VAEGAN); one sampled z",
-        needs="VAE, β-VAE or VAEGAN",
+        needs="VAE, β-VAE or VAEGAN; no engine.reduction, no engine.sampled_std",
     ),
     *(
         replace(
