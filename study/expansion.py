@@ -102,6 +102,7 @@ def load_study(
     _refuse_twins(cells, file)
     if chosen and chosen.rows:
         cells = _chosen_rows(cells, chosen.rows, f"{file}: budget {budget}: rows")
+        _refuse_unused(chosen, cells, f"{file}: budget {budget}: run_set")
     cost = chosen.cost if chosen else config.cost
     tracking = _tracking([*common, overrides], named, file)
     return Study(file, config, budget, cost, data, split, tuple(cells), tracking)
@@ -248,6 +249,15 @@ def _chosen_rows(cells: list[Cell], rows: list[str], where: str) -> list[Cell]:
         if rows.count(name) > 1:
             raise StudyError(f"{where}: '{name}' stands there twice; once is meant")
     return [cell for cell in cells if cell.name in rows]
+
+
+def _refuse_unused(budget: Budget, cells: list[Cell], where: str) -> None:
+    used = {cell.entry for cell in cells}
+    for name in budget.run_set:
+        if name not in used:
+            raise StudyError(
+                f"{where}.{name}: the budget's rows leave this run out; drop it, or name its row"
+            )
 
 
 def _label(template: str, run: Run, where: str) -> str:
