@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluate.measure import Meter, Result, Values, named, part, refuse_unless_finite
+from evaluate.measure import Meter, named, refuse_unless_finite
 from evaluate.metrics.diversity import Diversity
 from evaluate.metrics.reencoding import holes, reencoding
 from evaluate.metrics.sharpness import sharpness
 from evaluate.partial import Partial, blocks
 from evaluate.reach import Neighbours
+from evaluate.result import Result, Values, part
 from evaluate.sets import FeatureSet, compare
 from study.progress import progress
 from train.latents.base import Sampler

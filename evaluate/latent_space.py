@@ -9,7 +9,7 @@ import torch
 
 from evaluate.classes import Known, class_names, known_of
 from evaluate.generate import to_bytes
-from evaluate.measure import Values, batches, named, refuse_unless_finite
+from evaluate.measure import batches, named, refuse_unless_finite
 from evaluate.metrics.active_units import ACTIVE
 from evaluate.metrics.class_information import class_information
 from evaluate.metrics.correlation import correlations
@@ -18,6 +18,7 @@ from evaluate.metrics.purity import chance_of_purity, purity
 from evaluate.metrics.reencoding import FEWEST, reencoding
 from evaluate.metrics.wasserstein import wasserstein_from_normal
 from evaluate.partial import Partial, blocks
+from evaluate.result import Values
 from study.datasets import Dataset
 from study.progress import progress
 from study.schema import LatentSpace

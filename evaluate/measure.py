@@ -1,7 +1,7 @@
 """Measure one model on one split in one pass: per-image values, and numbers of the whole split."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from evaluate.metrics.sharpness import sharpness
 from evaluate.partial import Partial, blocks
 from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
+from evaluate.result import Result, Values, part
 from evaluate.sets import FeatureSet
 from evaluate.split import encoded_numbers, reconstruction_bits
 from study.errors import RunFailed
@@ -133,48 +134,6 @@ def refuse_unless_finite(what: str, tensor: torch.Tensor) -> None:
         raise RunFailed(f"{what} is not finite: the model's weights are not fit to be measured")
 
 
-class Values:
-    """Per-image values of many batches, by key."""
-
-    def __init__(self) -> None:
-        self.parts: dict[str, list[np.ndarray]] = {}
-
-    def add(self, values: Mapping[str, torch.Tensor | np.ndarray]) -> None:
-        for key, value in values.items():
-            array = value.double().cpu().numpy() if isinstance(value, torch.Tensor) else value
-            self.parts.setdefault(key, []).append(array)
-
-    def whole(self) -> dict[str, np.ndarray]:
-        """N each, images in order."""
-        return {key: np.concatenate(arrays) for key, arrays in self.parts.items()}
-
-
-@dataclass
-class Result:
-    """What was measured on a split: values per image, numbers per split, and the data's own.
-
-    `diversity`, `sharpness` and `features` are those of the original images, which generations
-    are held against (None: not defined, for a single image say); `missing` says why a number of
-    the split is not there.
-    """
-
-    per_image: dict[str, np.ndarray]
-    per_split: dict[str, float] = field(default_factory=dict)
-    diversity: float | None = None
-    sharpness: float | None = None
-    features: dict[str, FeatureSet] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def mean_image_mse(self) -> float | None:
-        """MSE of the split's mean image in place of each reconstruction: what no model should miss.
-
-        The squared distance of two distinct images is on average twice the unbiased variance.
-        """
-        count = len(self.per_image["MSE"])
-        return None if self.diversity is None else self.diversity**2 / 2 * (count - 1) / count
-
-
 def batches(
     images: np.ndarray, batch_size: int, device: torch.device
 ) -> Iterator[tuple[int, torch.Tensor]]:
@@ -251,11 +210,6 @@ def _measure_block(
     elif latents.count:
         arrays |= {f"latents.{k}": v for k, v in latents.state().items()}
     return arrays
-
-
-def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays whose names begin so, without that beginning."""
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 class _Total:

@@ -144,3 +144,26 @@ def image_blocks(blocks: list[Block], title: str, path: Path, small: bool = Fals
     shapes = [images.shape for block in blocks for _, images in block.rows]
     photographs = small or any(shape[1] == 3 and shape[-1] > 48 for shape in shapes)
     save_figure(figure, path, photographs, colours=64 if small else None)
+
+
+def draw_pictures(
+    folder: Path, split: str, pictures: dict[str, np.ndarray], generations: dict[str, Any]
+) -> None:
+    """The three PNGs of a split's `pictures.npz`; `generations` as in `metrics.json`."""
+    pairs = [("original", "originals"), ("reconstruction", "reconstructions")]
+    image_rows(
+        [(label, pictures[key]) for label, key in pairs],
+        f"reconstructions, {split} split",
+        folder / "reconstructions.png",
+    )
+    titles = "; ".join(entry["title"] for entry in generations.values())
+    for file, second, kind, about in (
+        ("generations", "reconstruction of it", "self_reconstructions", "generations"),
+        ("neighbours", "nearest training image", "neighbours", "generations and training images"),
+    ):
+        rows = []
+        for key in generations:
+            name = "generated" if len(generations) == 1 else f"generated ({key})"
+            rows.append((name, pictures[f"generations.{key}"]))
+            rows.append((second, pictures[f"{kind}.{key}"]))
+        image_rows(rows, f"{about}, {titles}", folder / f"{file}.png")

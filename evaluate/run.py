@@ -18,19 +18,19 @@ from evaluate.available import (
     networks_for,
 )
 from evaluate.features import same_classifier
-from evaluate.measure import Result
 from evaluate.metric import Metric
 from evaluate.mirror import mirror_evaluation
 from evaluate.partial import Partial
-from evaluate.pictures import image_rows
+from evaluate.pictures import draw_pictures
 from evaluate.references import Reference
 from evaluate.registry import KEYS, metrics_for
+from evaluate.result import Result
 from evaluate.work import Measurement, Networks, Work
 from study.datasets import Dataset, open_dataset
 from study.errors import StudyError
-from study.files import sha256, write_arrays, write_json
+from study.files import sha256, write_json
 from study.lock import locked
-from study.npz import member_names, open_array
+from study.npz import merge_arrays
 from study.provenance import code_version, machine, package_versions
 from study.rundir import METRICS_FORMAT, ReferenceDirectory, RunDirectory
 from study.schema import Evaluation, validate
@@ -272,38 +272,6 @@ def _write(
     merge_arrays(directory.pictures, split, done.pictures)
     if done.latents or directory.latents.is_file():
         merge_arrays(directory.latents, split, done.latents.arrays if done.latents else {})
-    _draw_pictures(directory.path, split, done.pictures, entry["generations"])
+    draw_pictures(directory.path, split, done.pictures, entry["generations"])
     splits = directory.measured_splits() | {split: entry}
     write_json(directory.metrics, {"format": METRICS_FORMAT, "splits": splits})
-
-
-def merge_arrays(path: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as `<split>.<key>` into an `.npz`; those of other splits stay in it."""
-    merged = {f"{split}.{key}": value for key, value in arrays.items()}
-    if path.is_file():
-        for name in member_names(path):
-            if not name.startswith(f"{split}."):
-                merged[name] = np.array(open_array(path, name))
-    write_arrays(path, merged)
-
-
-def _draw_pictures(
-    folder: Path, split: str, pictures: dict[str, np.ndarray], generations: dict[str, Any]
-) -> None:
-    pairs = [("original", "originals"), ("reconstruction", "reconstructions")]
-    image_rows(
-        [(label, pictures[key]) for label, key in pairs],
-        f"reconstructions, {split} split",
-        folder / "reconstructions.png",
-    )
-    titles = "; ".join(entry["title"] for entry in generations.values())
-    for file, second, kind, about in (
-        ("generations", "reconstruction of it", "self_reconstructions", "generations"),
-        ("neighbours", "nearest training image", "neighbours", "generations and training images"),
-    ):
-        rows = []
-        for key in generations:
-            name = "generated" if len(generations) == 1 else f"generated ({key})"
-            rows.append((name, pictures[f"generations.{key}"]))
-            rows.append((second, pictures[f"{kind}.{key}"]))
-        image_rows(rows, f"{about}, {titles}", folder / f"{file}.png")

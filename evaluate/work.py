@@ -11,10 +11,11 @@ import torch
 from evaluate.features import Features
 from evaluate.generate import Asked, Generation, generate, to_bytes
 from evaluate.latent_space import Encoder, LatentMeasures, is_flat, measure_latents
-from evaluate.measure import Meter, Result, batches, measure
+from evaluate.measure import Meter, batches, measure
 from evaluate.partial import Partial
 from evaluate.perceptual import Perceptual
 from evaluate.reach import Neighbours, ValidImages
+from evaluate.result import Result
 from study.datasets import Dataset
 from study.errors import RunFailed, one_line
 from study.progress import progress

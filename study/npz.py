@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from study.errors import StudyError, describe_os_error
+from study.files import write_arrays
 
 # What zipfile, zlib and numpy raise on damaged, encrypted or oddly packed files.
 DAMAGE = (
@@ -96,3 +97,13 @@ def check_images(array: np.ndarray, where: str) -> np.ndarray:
         shape = " x ".join(map(str, array.shape))
         raise StudyError(f"{where}: shape {shape}; N x C x H x W with C = 1 or 3 is wanted")
     return array
+
+
+def merge_arrays(path: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as `<split>.<key>` into an `.npz`; those of other splits stay in it."""
+    merged = {f"{split}.{key}": value for key, value in arrays.items()}
+    if path.is_file():
+        for name in member_names(path):
+            if not name.startswith(f"{split}."):
+                merged[name] = np.array(open_array(path, name))
+    write_arrays(path, merged)

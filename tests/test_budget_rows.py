@@ -49,12 +49,23 @@ def test_rows_are_the_chosen_ones_in_the_studys_order(rows, want, tmp_path: Path
 
 
 def test_settings_of_a_run_reach_its_chosen_points_alone(tmp_path: Path) -> None:
-    own = {"beta": {"trainer.num_epochs": 3}, "vae": {"trainer.num_epochs": 4}}
+    own = {"beta": {"trainer.num_epochs": 3}}
     changes = {"set": {"trainer.num_epochs": 1}, "seeds": [5], "run_set": own}
     study = load_study(write_study(tmp_path, **budget(POINT, **changes)), "few")
     (cell,) = study.cells
     assert (cell.entry, cell.title) == ("beta", f"{POINT}/seed-5")
     assert (cell.run.trainer.num_epochs, cell.run.model.beta) == (3, 4.0)
+
+
+def test_settings_of_a_run_that_is_left_out_are_refused(tmp_path: Path) -> None:
+    path = write_study(tmp_path, **budget(POINT, run_set={"vae": {"trainer.num_epochs": 4}}))
+    load_study(path)
+    with pytest.raises(StudyError) as raised:
+        load_study(path, "few")
+    assert str(raised.value) == (
+        f"{path}: budget few: run_set.vae: the budget's rows leave this run out; drop it, or name "
+        "its row"
+    )
 
 
 @pytest.mark.parametrize(

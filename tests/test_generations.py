@@ -10,11 +10,12 @@ import torch
 from scipy import ndimage, spatial, stats
 
 from evaluate.generate import Asked, generate
-from evaluate.measure import Meter, Result
+from evaluate.measure import Meter
 from evaluate.metrics.kl import kl
 from evaluate.perceptual import Perceptual
 from evaluate.published import as_published
 from evaluate.reach import Neighbours
+from evaluate.result import Result
 from evaluate.run import evaluate_run, up_to_date
 from study.datasets import open_dataset
 from study.jsonfile import read_json_object

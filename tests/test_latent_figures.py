@@ -10,11 +10,10 @@ from matplotlib import pyplot as plt
 
 from evaluate.figures import dimensions, latents
 from evaluate.figures import traversals as walks
-from evaluate.figures.check import OF_LATENTS, check_figures
+from evaluate.figures.check import OF_LATENTS
 from evaluate.figures.draw import draw_figures
 from evaluate.figures.source import Drawn
 from evaluate.pictures import Block
-from study.errors import StudyError
 from study.expansion import Study, load_study
 from study.npz import open_array
 from tests import made_latents
@@ -113,35 +112,6 @@ def test_the_same_bytes_each_time_and_others_of_other_data(tmp_path: Path) -> No
         first = (tmp_path / "once" / name).read_bytes()
         assert first == (tmp_path / "twice" / name).read_bytes()
         assert first != (tmp_path / "other/results" / name).read_bytes(), name
-
-
-def test_a_row_without_latents_is_left_out_and_named(tmp_path: Path) -> None:
-    study, record = made(tmp_path, ALL, classes=SHAPES)
-    (tmp_path / "runs/ae/seed-0/latents.npz").unlink()
-    record["rows"][0]["cells"][0]["latents"] = None
-    for figure in drawn(tmp_path, study, record):
-        assert figure.files and "-ae" not in " ".join(figure.files)
-        assert figure.caption.endswith(": AE.") and "Not shown, for" in figure.caption
-
-
-def test_an_array_that_is_missing_leaves_its_row_out(tmp_path: Path) -> None:
-    """Evaluated before: the numbers may be there, and the arrays not."""
-    study, record = made(tmp_path, [{"kind": "zeroed"}, {"kind": "latent_scatter"}])
-    path = tmp_path / "runs/vae/seed-0/latents.npz"
-    with np.load(path) as arrays:
-        kept = {key: arrays[key] for key in arrays.files if "zeroed" not in key}
-    np.savez(path, **kept)
-    zeroed, scatter = drawn(tmp_path, study, record)
-    assert zeroed.files == ["zeroed-ae.png"] and zeroed.caption.endswith(": VAE.")
-    assert "Not shown" not in scatter.caption
-
-
-def test_a_figure_without_rows_says_so(tmp_path: Path) -> None:
-    study, record = made(tmp_path, ALL)
-    for row in record["rows"]:
-        del row["cells"][0]["latents"]
-    for figure in drawn(tmp_path, study, record):
-        assert figure.files == [] and figure.caption.startswith("Not drawn: ")
 
 
 # What is asked of the pictures.
@@ -281,6 +251,12 @@ def test_correlations_are_signed_and_the_largest_is_over_seeds(tmp_path: Path, c
     beside = f"{np.mean(largest):.2f} ± {np.std(largest, ddof=1):.2f}"
     written = [text.get_text() for text in heat.texts]
     assert beside in written and "-1.00" in written
+    assert len(heat.patches) == 1 and heat.patches[0].get_x() == 2.5, "z4 is hatched"
+    # What an inactive dimension goes with by chance counts for nothing.
+    for cell in cells:
+        cell["latents"]["correlations"]["size"][3] = 0.999
+    drawn(tmp_path, study, record)
+    assert beside in [text.get_text() for text in canvases[1].axes[1].texts]
 
 
 def test_kl_is_sorted_in_each_seed_and_the_active_are_counted(tmp_path: Path, canvases) -> None:
@@ -304,25 +280,3 @@ def test_autoencoders_alone_have_no_kl(tmp_path: Path, canvases) -> None:
     left, right = canvases[0].axes
     assert [text.get_text() for text in left.texts] == ["no model has a Gaussian posterior"]
     assert len(right.get_lines()) == 2
-
-
-# What a study may ask for.
-
-
-@pytest.mark.parametrize("kind", OF_LATENTS)
-def test_latents_that_no_run_is_measured_on_are_one_line(tmp_path: Path, kind: str) -> None:
-    check_figures(study_with(tmp_path, [{"kind": kind}]))
-    study = study_with(tmp_path, [{"kind": kind, "name": "mine"}], set={})
-    with pytest.raises(StudyError, match=r"evaluation\.latents") as raised:
-        check_figures(study)
-    assert str(raised.value).startswith(f"{tmp_path / 'study.json'}: figures.mine: none of its")
-    assert "\n" not in str(raised.value)
-
-
-def test_one_run_with_latents_is_enough_but_it_must_be_one_of_the_figures(tmp_path: Path) -> None:
-    runs = [RUNS[0] | {"set": {"evaluation.latents": {}}}, RUNS[1]]
-    more = {"set": {}, "runs": runs}
-    check_figures(study_with(tmp_path, [{"kind": "zeroed"}], **more))
-    check_figures(study_with(tmp_path, [{"kind": "zeroed", "runs": ["ae"]}], **more))
-    with pytest.raises(StudyError, match="none of its runs"):
-        check_figures(study_with(tmp_path, [{"kind": "zeroed", "runs": ["vae"]}], **more))

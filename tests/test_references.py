@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from benchmarks.parts import write_dataset
-from evaluate.measure import Meter, Result, measure
+from evaluate.measure import Meter, measure
 from evaluate.perceptual import Perceptual
 from evaluate.principal import mean_image, principal_components
 from evaluate.references import Reference, references_of
+from evaluate.result import Result
 from study.datasets import Dataset, open_dataset
 from study.schema import Evaluation, FiniteData
 from tests import made

@@ -212,7 +212,7 @@ def test_pictures_are_of_the_studys_split(undisturbed, study: Path, tmp_path: Pa
     """Evaluating by hand on another split changes no figure of the study."""
     import numpy as np
 
-    from evaluate.run import merge_arrays
+    from study.npz import merge_arrays
 
     work = tmp_path / "work"
     shutil.copytree(undisturbed[0], work)

@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 from pythae.trainers.trainer_utils import set_seed
 
+from evaluate.latent_space import is_flat
 from evaluate.run import evaluate_run
 from study.datasets import open_dataset
 from study.rundir import RunDirectory
@@ -72,6 +73,13 @@ def test_every_model_is_encoded_drawn_and_decoded(kind: str) -> None:
 def test_dirac_posterior_has_no_kl() -> None:
     latents = latents_of(model_of("Adversarial_AE", deterministic_posterior=True))
     assert latents.encode(images(2)).posterior is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "flat"), [("SVAE", False), ("PoincareVAE", False), ("VQVAE", False), ("VAMP", True)]
+)
+def test_flat_latents_are_vectors_of_a_plain_space(kind: str, flat: bool) -> None:
+    assert is_flat(latents_of(model_of(kind)), (1, 28, 28)) == flat
 
 
 def narrowed(kind: str, **changes: object) -> Any:
