@@ -64,8 +64,8 @@ def _figure(figure: dict[str, Any]) -> list[str]:
     title, shown = figure["title"], [f"![{figure['title']}]({file})" for file in figure["files"]]
     parts = [f"## {title}", *shown[:OPEN]]
     if more := shown[OPEN:]:
-        parts += [f"<details><summary>{len(more)} more of these pictures</summary>", *more]
-        parts.append("</details>")
+        count = "1 more picture" if len(more) == 1 else f"{len(more)} more pictures"
+        parts += [f"<details><summary>{count}</summary>", *more, "</details>"]
     return [*parts, figure["caption"]]
 
 
