@@ -8,7 +8,7 @@ the study's record, so that the prose does not go stale:
 - `{row/metric}`, a row of the study (or a reference row: `data`, `pca-10`) and a metric's key: the
   cell of its reconstructions as tables print it, `0.341 ± 0.022` over seeds.
 - `{row/sampler/metric}`: the same of its samples.
-- `{row/metric:.0%}`: the mean over seeds alone, in a format of Python's.
+- `{row/metric:.0%}`: the mean over seeds alone, in one of Python's formats f, e, g and %.
 
 What is known and was not measured is a dash. `{{` and `}}` are braces.
 """
@@ -28,6 +28,8 @@ from study.pythae_json import suggest
 
 FILE = "LEARNED.md"
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+# Thousands with commas, decimals. No width, no fill: this is prose.
+_FORM = re.compile(r",?(\.\d{1,2})?[f%eg]")
 
 
 def read_learned(folder: Path, record: dict[str, Any], verdicts: Sequence[Verdict]) -> str:
@@ -70,12 +72,18 @@ class _Unknown(Exception):
 
 def _of_claim(claims: dict[str, Verdict], name: str, form: str) -> str:
     if name not in claims:
-        raise _Unknown(f"no claim of that id{suggest(name, list(claims))}")
+        hint = suggest(name, list(claims)) or _doubled(f"{name}{form and ':'}{form}")
+        raise _Unknown(f"no claim of that id{hint}")
     verdict = claims[name]
     shown = {"": verdict.ours, "verdict": verdict.verdict, "source": verdict.theirs}
     if form not in shown:
         raise _Unknown(f"':{form}' is not one of :verdict, :source")
     return shown[form] or UNDEFINED
+
+
+def _doubled(inside: str) -> str:
+    """What to say where it may be no placeholder at all, as in `\\frac{1}{2}`."""
+    return f" (braces that are meant as such are doubled: {{{{{inside}}}}})"
 
 
 def _of_row(record: dict[str, Any], what: str, form: str) -> str:
@@ -86,7 +94,8 @@ def _of_row(record: dict[str, Any], what: str, form: str) -> str:
     known = [*record["rows"], *record["references"]]
     names = [row["name"] for row in known]
     if name not in names:
-        raise _Unknown(f"no row '{name}'{suggest(name, names)}; there are {', '.join(names)}")
+        hint = suggest(name, names) or _doubled(f"{what}{form and ':'}{form}")
+        raise _Unknown(f"no row '{name}'{hint}; there are {', '.join(names)}")
     kind, keys = (generated, GENERATION_KEYS) if sampler else (reconstructed, KEYS)
     rows = kind(row for row in known if row["name"] == name)
     drawn = {row.sampler for row in rows}
@@ -107,7 +116,6 @@ def _has(row: Measured, key: str) -> bool:
 def _shown(cell: TableCell, form: str) -> str:
     if not form:
         return format_cell(cell)
-    try:
-        return format(cell.mean, form).replace("-", "−")
-    except ValueError:
-        raise _Unknown(f"':{form}' is no format of a number, as :.2f or :.0%") from None
+    if not _FORM.fullmatch(form):
+        raise _Unknown(f"':{form}' is no format of a number, as :.2f, :,.0f, :.2e, :.3g or :.0%")
+    return format(cell.mean, form).replace("-", "−")

@@ -4,12 +4,11 @@ What was claimed, what ran, what was learned (hand-written: `evaluate.learned`),
 verdicts.
 """
 
-import itertools
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from evaluate.claims.command import uncut
+from evaluate.claims.command import settings, uncut
 from evaluate.claims.formats import summary_line
 from evaluate.claims.formats import to_markdown as verdict_table
 from evaluate.claims.judge import Verdict
@@ -21,6 +20,8 @@ from evaluate.tables import Table, measured, pieces
 
 # More metrics than these side by side, and a page cuts its table in pieces.
 WIDE = 6
+# So many pictures of a figure are shown; the others wait to be opened.
+OPEN = 2
 
 
 def page(
@@ -29,12 +30,14 @@ def page(
     reference: Reference | None = None,
     verdicts: Sequence[Verdict] = (),
     learned: str = "",
+    linked: bool = True,
 ) -> str:
-    """The study's README.md. `verdicts` are those on the claims of `reference`; `learned` is what
-    stands under that heading, filled in."""
+    """The study's README.md. `verdicts` are those on the claims of `reference`, which is `linked`
+    where its file lies beside the results; `learned` is what stands under that heading, filled in.
+    """
     parts = [f"# {record['title']}", f"Re-runs: {record['source']}."]
     if reference:
-        parts += ["## What was claimed", _claimed(reference, list(verdicts))]
+        parts += ["## What was claimed", _claimed(reference, list(verdicts), linked)]
     parts += ["## What we ran", _what_ran(record), _run_table(record)]
     if learned:
         parts += ["## What we learned", learned]
@@ -44,9 +47,7 @@ def page(
         parts.append("## What collapsed at this budget")
         parts.append("\n".join(f"- {line}" for line in found))
     for figure in record["figures"]:
-        parts.append(f"## {figure['title']}")
-        parts += [f"![{figure['title']}]({file})" for file in figure["files"]]
-        parts.append(figure["caption"])
+        parts += _figure(figure)
     if verdicts:
         rests = "What each verdict rests on, what would settle it, and the rule: "
         parts += ["## Verdicts", verdict_table(list(verdicts)).strip()]
@@ -58,11 +59,21 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-def _claimed(reference: Reference, verdicts: list[Verdict]) -> str:
+def _figure(figure: dict[str, Any]) -> list[str]:
+    """A figure's section, of which the first pictures stand open."""
+    title, shown = figure["title"], [f"![{figure['title']}]({file})" for file in figure["files"]]
+    parts = [f"## {title}", *shown[:OPEN]]
+    if more := shown[OPEN:]:
+        count = "1 more picture" if len(more) == 1 else f"{len(more)} more pictures"
+        parts += [f"<details><summary>{count}</summary>", *more, "</details>"]
+    return [*parts, figure["caption"]]
+
+
+def _claimed(reference: Reference, verdicts: list[Verdict], linked: bool) -> str:
     file = f"reference/{reference.study}.json"
+    where = f"[{file}](../{file})" if linked else f"`results/{file}` of the project"
     told = [
-        f"Of {reference.source}, every claim as data in [{file}](../{file}). "
-        f"{summary_line(verdicts)}.",
+        f"Of {reference.source}, every claim as data in {where}. {summary_line(verdicts)}.",
         by_kind(verdicts),
         "Each of them with its verdict stands [below](#verdicts).",
     ]
@@ -104,15 +115,18 @@ def _what_ran(record: dict[str, Any]) -> str:
 
 
 def _missing(record: dict[str, Any]) -> list[str]:
-    """Which runs of the study have no numbers here."""
-    gone = [
-        f"{row['name']}/seed-{cell['seed']} ({_how_far(cell)})"
-        for row in record["rows"]
-        for cell in row["cells"]
-        if cell["metrics"] is None
-    ]
-    count = sum(len(row["cells"]) for row in record["rows"])
-    return [f"- **Missing: {len(gone)} of {count} runs:** {', '.join(gone)}"] if gone else []
+    """Which runs of the study have no numbers here; a row that has none at all is named once."""
+    told: list[str] = []
+    missing = count = 0
+    for row in record["rows"]:
+        gone = [cell for cell in row["cells"] if cell["metrics"] is None]
+        missing, count = missing + len(gone), count + len(row["cells"])
+        if len(gone) == len(row["cells"]) > 1:
+            how = ", ".join(dict.fromkeys(map(_how_far, gone)))
+            told.append(f"{row['name']}, none of its {len(gone)} seeds ({how})")
+        else:
+            told += [f"{row['name']}/seed-{c['seed']} ({_how_far(c)})" for c in gone]
+    return [f"- **Missing: {missing} of {count} runs:** {', '.join(told)}"] if told else []
 
 
 def _how_far(cell: dict[str, Any]) -> str:
@@ -136,11 +150,9 @@ def _other_budgets(record: dict[str, Any]) -> list[str]:
 
 def _overridden(command: str) -> str:
     """What the command set otherwise than the study's file, which the budget's words describe."""
-    words = shlex.split(command)
-    settings = [word for before, word in itertools.pairwise(words) if before == "--set"]
-    if not settings:
+    if not (found := settings(command)):
         return ""
-    return f" **Overridden by `--set`, over what is said here:** `{'`, `'.join(settings)}`"
+    return f" **Overridden by `--set`, over what is said here:** `{'`, `'.join(found)}`"
 
 
 def _machine(machine: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from study.expansion import Cell, Study
 from study.jsonfile import read_json_object
 from study.npz import member_names, open_array
 from study.rundir import Measured, RunDirectory
+from study.schema import StudyTable, validate
 from train.run import run_identity
 
 FORMAT = 2
@@ -177,6 +178,18 @@ def read_record(path: Path) -> dict[str, Any]:
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise StudyError(f"{path}: not a study's record: {type(error).__name__} {error}") from None
     return record
+
+
+def check_record(record: dict[str, Any], path: Path) -> None:
+    """StudyError where the record of the file `path` is of another study than its folder, or where
+    one of its tables is none: their names are names of files."""
+    folder = path.resolve().parent.name
+    if record["study"] != folder:
+        raise StudyError(
+            f"{path}: study: {record['study']!r} is wanted to be '{folder}', the folder's name"
+        )
+    for number, table in enumerate(record["tables"]):
+        validate(StudyTable, table, f"{path}: tables.{number}")
 
 
 def _all_metrics(record: dict[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:

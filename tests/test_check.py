@@ -34,7 +34,9 @@ def study(tmp_path_factory) -> Path:
         networks = {"name": "mlp", "encoder": [8], "decoder": [8]}
         sections = {"networks": networks, "trainer": trainer, "evaluation": how}
         made.run_file(folder, kind, name, dataset="shapes", **sections)
-    about = {"name": "shapes", "seeds": [0]}
+    # As the source's "Traversals" is called: whether it is drawn is what counts here.
+    figures = [{"kind": "loss_curves", "name": "traversals"}]
+    about = {"name": "shapes", "seeds": [0], "figures": figures}
     path = folder / "shapes.json"
     path.write_text(json.dumps(made.study_config({n: f"{n}.json" for n in ROWS}, **about)))
     return path
@@ -91,6 +93,8 @@ def test_the_same_verdicts_pass(study: Path, work: Path, monkeypatch, capsys) ->
     committed = json.loads((work / "results/shapes/verdicts.json").read_text())
     counted, worse = told.splitlines()[-2:]
     claims = len(committed["verdicts"])
+    words = {verdict["claim"]: verdict["verdict"] for verdict in committed["verdicts"]}
+    assert words["figure-traversals"] == "drawn" and words["figure-zeroed"] == "open"
     assert claims > 5 and counted.startswith(f"{claims} claims")
     assert worse.endswith("results/shapes/verdicts.json: 0")
 
@@ -131,6 +135,16 @@ def test_a_claim_that_is_gone_is_worse(study: Path, work: Path, monkeypatch, cap
     status, _, heard = check(study, work, monkeypatch, capsys)
     assert status == 1 and "of-old: " in last_line(heard)
     assert "no longer among the claims now" in last_line(heard)
+
+
+def test_without_a_committed_record_nothing_is_said_to_be_worse(
+    study: Path, work: Path, monkeypatch, capsys
+) -> None:
+    """Its figures are what claims about pictures are judged by."""
+    file = work / "results/shapes/runs.json"
+    file.unlink()
+    status, _, heard = check(study, work, monkeypatch, capsys)
+    assert status == 2 and last_line(heard).startswith(f"reproduce: {file}: not there")
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])

@@ -10,7 +10,6 @@ import pytest
 
 from evaluate.formats import to_csv, to_markdown
 from evaluate.latex import escape, to_latex
-from evaluate.record import read_record
 from evaluate.tables import Table, build_table
 from study.provenance import ROOT
 from tests.made_record import TABLE, compared, entry, generated, record, reference
@@ -161,13 +160,3 @@ def test_pdflatex_sets_it(tmp_path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Missing character" not in (tmp_path / "all.log").read_text(errors="replace")
-
-
-@pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("results/*/runs.json")), ids=lambda p: p.parent.name
-)
-def test_committed_latex_is_what_the_code_makes(path) -> None:
-    committed = read_record(path)
-    for about in committed["tables"]:
-        made = to_latex(build_table(committed, about), committed["study"], committed["title"])
-        assert (path.parent / f"{about['name']}.tex").read_text() == made

@@ -32,11 +32,21 @@ def record() -> dict[str, Any]:
     return read_record(SHAPES / "runs.json")
 
 
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory) -> Path:
+    """A folder of results with the committed study `shapes` in it, made as it is made now, beside
+    its claims."""
+    folder = tmp_path_factory.mktemp("remade")
+    shutil.copytree(SHAPES, folder / "shapes")
+    (folder / "reference").mkdir()
+    shutil.copy(ROOT / "results/reference/shapes.json", folder / "reference")
+    remake([folder / "shapes"], folder)
+    return folder
+
+
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """A folder of results with the committed study `shapes` in it."""
-    shutil.copytree(SHAPES, tmp_path / "results/shapes")
-    return tmp_path / "results"
+def results(remade: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(remade, tmp_path / "results")
 
 
 def tables(*words: object) -> subprocess.CompletedProcess:
@@ -103,6 +113,42 @@ def test_it_says_which_runs_are_missing(record) -> None:
     assert "Missing" not in page(record, [])
 
 
+def test_a_row_without_any_seed_is_named_once(record) -> None:
+    made = copy.deepcopy(record)
+    one, two = made["rows"][:2]
+    one["cells"] = [{"seed": seed, "metrics": None} for seed in range(5)]
+    two["cells"] = [two["cells"][0], {"seed": 1, "metrics": None}]
+    (line,) = (line for line in page(made, []).splitlines() if "Missing" in line)
+    count = sum(len(row["cells"]) for row in made["rows"])
+    assert line == (
+        f"- **Missing: 6 of {count} runs:** {one['name']}, none of its 5 seeds (never started), "
+        f"{two['name']}/seed-1 (never started)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "words"), [(2, ""), (3, "1 more picture"), (9, "7 more picture")]
+)
+def test_many_pictures_of_a_figure_are_folded_away(record, files: int, words: str) -> None:
+    names = [f"three-{number}.png" for number in range(files)]
+    figure = {"title": "Three", "files": names, "caption": "Of many rows."}
+    shown = page(record | {"figures": [figure]}, []).split("## Three")[1]
+    opened, _, folded = shown.partition("<details>")
+    assert [f"![Three]({name})" in opened for name in names] == [n < 2 for n in range(files)]
+    assert bool(folded) == bool(words) and f"<summary>{words}" * bool(words) in folded
+    assert all(f"\n\n![Three]({name})\n\n" in shown for name in names)
+    assert shown.index("Of many rows.") > shown.find("</details>")
+
+
+def test_the_claims_are_linked_where_they_are(results: Path) -> None:
+    link = "](../reference/shapes.json)"
+    assert link in (results / "shapes/README.md").read_text()
+    shutil.rmtree(results / "reference")
+    remake([], results)
+    shown = (results / "shapes/README.md").read_text()
+    assert link not in shown and "`results/reference/shapes.json` of the project" in shown
+
+
 # --- what stands on it by hand -------------------------------------------------------------------
 
 
@@ -143,6 +189,13 @@ def test_what_is_known_and_not_measured_is_a_dash(record) -> None:
     assert filled(record, "{ae/KL} {ae/KL:.2f} {vae/pixelcnn/MSE}") == "– – –"
 
 
+def test_thousands_have_commas_where_they_are_asked_for(record) -> None:
+    shown = filled(record, "{vae/BCE:,.1f} {vae/BCE:f} {vae/BCE:.3g}").split()
+    cells = next(row for row in record["rows"] if row["name"] == "vae")["cells"]
+    mean = sum(cell["metrics"]["BCE"]["mean"] for cell in cells) / len(cells)
+    assert shown == [f"{mean:,.1f}", f"{mean:f}", f"{mean:.3g}"]
+
+
 def test_braces_are_doubled(record) -> None:
     assert filled(record, "$x_{{i}}$") == "$x_{i}$"
 
@@ -157,6 +210,13 @@ def test_braces_are_doubled(record) -> None:
         ("{vae/priors/MSE}", "no sampler 'priors'; there are .*prior"),
         ("{vae/prior/a/MSE}", "row/metric or row/sampler/metric is wanted"),
         ("{vae/MSE:.2q}", "':.2q' is no format of a number"),
+        ("{vae/MSE:x<9999}", "':x<9999' is no format of a number, as :.2f"),
+        ("{vae/MSE:.2%%}", "':.2%%' is no format"),
+        (r"$\frac{1}{2}$", r"'\{1\}': no claim of that id .braces .* are doubled: \{\{1\}\}."),
+        (
+            r"$\frac{width/b}{2}$",
+            r"'\{width/b\}': no row 'width' .braces .* are doubled: \{\{width/b\}\}.",
+        ),
         ("{}", "no claim of that id"),
         ("{vae", "a single '{'; a brace is written {{"),
         ("vae}", "a single '}'; a brace is written }}"),
@@ -207,17 +267,50 @@ def test_a_number_that_changed_is_noticed(results: Path) -> None:
     assert not any(path.suffix == ".png" for path in found)
 
 
-def test_a_picture_of_no_number_is_left_over(results: Path, monkeypatch) -> None:
-    """Without claims there are no numbers of a source to draw ours over."""
+def test_what_nothing_makes_is_left_over(results: Path) -> None:
+    folder = results / "shapes"
+    (folder / "LEARNED.md").write_text("More in [my notes](notes.md).\n")
+    for name in ("notes.md", "old.csv", "old.md", "old.tex", "data.npz", "mine.png"):
+        (folder / name).touch()
+    found = remake([], results, check=True)
+    left = {path.name for path, how in found.items() if "left over" in how}
+    assert left == {"old.csv", "old.md", "old.tex"} and (folder / "old.csv").exists()
+    remake([], results)
+    there = {path.name for path in folder.iterdir()}
+    assert not left & there and {"notes.md", "data.npz", "mine.png", "LEARNED.md"} <= there
+    assert remake([], results, check=True) == {}
+
+
+def test_verdicts_without_claims_are_left_over(results: Path, monkeypatch) -> None:
     monkeypatch.setattr("evaluate.report.REFERENCES", results)
     folder = results / "shapes"
-    assert folder / "verdicts.png" in remake([folder], results, check=True)
-    assert (folder / "verdicts.png").is_file()
+    verdicts = {path.name for path in folder.iterdir() if path.stem.lower() == "verdicts"}
+    assert {"VERDICTS.md", "verdicts.json", "verdicts.png", "verdicts.tex"} < verdicts
+    found = remake([folder], results, check=True)
+    assert {path.name for path, how in found.items() if "left over" in how} == verdicts
     remake([folder], results)
-    assert not (folder / "verdicts.png").exists()
+    assert not any((folder / name).exists() for name in verdicts)
+
+
+@pytest.mark.parametrize("key", ["command", "study", "tables"])
+def test_a_broken_neighbour_is_left_out_of_the_overview(results, key, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("evaluate.report.REFERENCES", results / "reference")
+    claims = read_json_object(results / "reference/shapes.json") | {"study": "other"}
+    write_json(results / "reference/other.json", claims)
+    shutil.copytree(results / "shapes", results / "other")
+    file = results / "other/runs.json"
+    write_json(file, read_json_object(file) | {"study": "other"})
+    broken(results / "other", key)
+    (results / "shapes/README.md").unlink()
+    remake([results / "shapes"], results)
+    heard = capsys.readouterr().err
+    assert heard.count("\n") == 1 and f"README.md: {file}: not a study's record: KeyError" in heard
+    assert (results / "shapes/README.md").is_file()
+    assert "](shapes/VERDICTS.md)" in (results / "README.md").read_text()
 
 
 def test_a_folder_elsewhere_leaves_the_overview_alone(results: Path) -> None:
+    (results / "README.md").unlink()
     assert remake([results / "shapes"], ROOT / "results", check=True) == {}
     remake([results / "shapes"], ROOT / "results")
     assert not (results / "README.md").exists()
@@ -237,6 +330,14 @@ def broken(folder: Path, how: str) -> None:
         record = json.loads(file.read_text())
         if how == "empty":
             record["rows"] = []
+        elif how == "number":
+            record["rows"][0]["cells"][0]["metrics"]["MSE"]["mean"] = "x"
+        elif how == "quote":
+            record["command"] += " --set 'a"
+        elif how == "path":
+            record["tables"][0]["name"] = "../x"
+        elif how == "renamed":
+            record["study"] = "../shapes"
         else:
             del record[how]
         write_json(file, record)
@@ -251,6 +352,10 @@ def broken(folder: Path, how: str) -> None:
         ("title", "runs.json: not a study's record: KeyError 'title'"),
         ("tables", "runs.json: not a study's record: KeyError 'tables'"),
         ("empty", "runs.json: none of its runs has numbers"),
+        ("number", "runs.json: not a study's record: ValueError could not convert"),
+        ("quote", "runs.json: not a study's record: ValueError No closing quotation"),
+        ("path", "runs.json: tables.0: name: "),
+        ("renamed", "runs.json: study: '../shapes' is wanted to be 'shapes', the folder's name"),
         ("prose", "LEARNED.md:1: '{vae/mse}': no metric 'mse'"),
         ("bytes", "LEARNED.md: not UTF-8 text"),
     ],
@@ -258,10 +363,11 @@ def broken(folder: Path, how: str) -> None:
 def test_what_cannot_be_read_is_a_line_and_nothing_is_written(results, how, words) -> None:
     broken(results / "shapes", how)
     before = contents(results / "shapes")
+    around = sorted(results.rglob("*"))
     with pytest.raises(StudyError) as caught:
         remake([results / "shapes"], results)
     assert words in str(caught.value) and caught.value.status == 2
-    assert contents(results / "shapes") == before
+    assert contents(results / "shapes") == before and sorted(results.rglob("*")) == around
 
 
 def test_what_is_typed_wrong_is_one_line(tmp_path: Path) -> None:

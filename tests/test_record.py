@@ -12,7 +12,7 @@ import pytest
 
 from evaluate.formats import to_csv, to_markdown
 from evaluate.latex import to_latex
-from evaluate.record import FORMAT, deflate, gather, read_record
+from evaluate.record import FORMAT, check_record, deflate, gather, read_record
 from evaluate.run import evaluate_run
 from evaluate.statistics import bootstrap_interval
 from evaluate.tables import build_table
@@ -223,6 +223,21 @@ def test_a_file_that_is_no_record_is_one_line(record, tmp_path, change, words) -
     write_json(tmp_path / "runs.json", deflate(record) | change)
     with pytest.raises(StudyError, match=words):
         read_record(tmp_path / "runs.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"study": "../made"}, "study: '../made' is wanted to be 'made', the folder's name"),
+        ({"tables": [TABLES[0], TABLES[1] | {"name": "../x"}]}, "tables.1: name: "),
+        ({"tables": [TABLES[0] | {"more": 1}]}, "tables.0: .*more"),
+    ],
+)
+def test_names_of_files_are_names(record, tmp_path, change, words) -> None:
+    path = tmp_path / "made/runs.json"
+    check_record(record, path)
+    with pytest.raises(StudyError, match=f"runs.json: {words}"):
+        check_record(record | change, path)
 
 
 def test_the_format_is_said(record, tmp_path) -> None:

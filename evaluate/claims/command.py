@@ -11,12 +11,16 @@ _OF_ENGINE = (
 )
 
 
-def changes(command: str) -> list[str]:
-    """What a study's command sets otherwise (`--set`) of what is trained, on what or how long."""
+def settings(command: str) -> list[str]:
+    """What a study's command sets otherwise than its file (`--set`), as records write commands:
+    an option and its value are two words."""
     words = shlex.split(command)
-    texts = [after for before, after in itertools.pairwise(words) if before == "--set"]
-    texts += [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
-    return [text for text in texts if _trains(text)]
+    return [after for before, after in itertools.pairwise(words) if before == "--set"]
+
+
+def changes(command: str) -> list[str]:
+    """Those of its settings that change what is trained, on what or how long."""
+    return [text for text in settings(command) if _trains(text)]
 
 
 def _trains(text: str) -> bool:
@@ -26,17 +30,15 @@ def _trains(text: str) -> bool:
 
 def uncut(command: str) -> str:
     """The command of the study as it stands in its file."""
-    words, dropped = shlex.split(command), set(changes(command))
+    words, dropped = iter(shlex.split(command)), changes(command)
     kept: list[str] = []
-    at = 0
-    while at < len(words):
-        word, value = words[at], words[at + 1] if at + 1 < len(words) else ""
-        if word == "--budget" or (word == "--set" and value in dropped):
-            at += 2
-            continue
-        if not word.startswith("--budget=") and word.removeprefix("--set=") not in dropped:
+    for word in words:
+        if word == "--budget":
+            next(words, None)
+        elif word != "--set":
             kept.append(word)
-        at += 1
+        elif (value := next(words, "")) not in dropped:
+            kept += [word, value]
     return shlex.join(kept)
 
 

@@ -19,7 +19,7 @@ from evaluate.figures.latents import latent_histograms, latent_scatter
 from evaluate.figures.source import Draw, Drawn, shown
 from evaluate.figures.traversals import traversals, zeroed
 from study.expansion import Study
-from study.schema import FigureKind
+from study.schema import FigureKind, StudyFigure
 
 _KINDS: dict[FigureKind, Draw] = {
     "reconstructions": reconstructions,
@@ -41,7 +41,9 @@ _KINDS: dict[FigureKind, Draw] = {
 }
 
 
-def draw_figures(study: Study, record: dict[str, Any], runs: Path, folder: Path) -> list[Drawn]:
+def draw_figures(
+    study: Study, record: dict[str, Any], runs: Path, folder: Path
+) -> list[tuple[StudyFigure, Drawn]]:
     """Draw into `folder` what the run directories below `runs` allow, in the study's order.
 
     A row of which no run is measured is left out; a figure left without rows is not drawn, and
@@ -57,8 +59,9 @@ def draw_figures(study: Study, record: dict[str, Any], runs: Path, folder: Path)
             continue  # of rows that this budget has not got
         part = source.of(chosen)
         if part.rows:
-            drawn.append(_KINDS[figure.kind](part, figure, folder))
+            drawn.append((figure, _KINDS[figure.kind](part, figure, folder)))
         else:
             title = figure.file.replace("_", " ").capitalize()
-            drawn.append(Drawn([], title, "Not drawn: none of its runs is measured."))
+            why = "Not drawn: none of its runs is measured."
+            drawn.append((figure, Drawn([], title, why)))
     return drawn
