@@ -143,9 +143,15 @@ def leave_history(path: Path, epochs: int, adversarial: bool) -> None:
     (path / "history.jsonl").write_text(text)
 
 
+def drawn_in(study: Study, record: dict, folder: Path) -> list[Drawn]:
+    made = draw_figures(study, record, folder / "runs", folder / "results")
+    assert [figure.file for figure, _ in made] == [f.file for f in study.config.figures]
+    return [drawn for _, drawn in made]
+
+
 def drawn_of(folder: Path, figures: list[dict], **how) -> list[Drawn]:
     study, record = made_study(folder, figures, **how)
-    return draw_figures(study, record, folder / "runs", folder / "results")
+    return drawn_in(study, record, folder)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +190,7 @@ def test_missing_rows_are_skipped_and_a_figure_without_rows_says_so(tmp_path: Pa
     figures = [{"kind": "three_rows"}, {"kind": "loss_curve", "runs": ["vae"], "name": "alone"}]
     study, record = made_study(tmp_path, figures)
     record["rows"][0]["cells"][0]["metrics"] = None
-    three, alone = draw_figures(study, record, tmp_path / "runs", tmp_path / "results")
+    three, alone = drawn_in(study, record, tmp_path)
     assert len(three.files) == 3 and "three_rows-vae.png" not in three.files
     assert alone.files == [] and alone.caption.startswith("Not drawn")
 
@@ -231,7 +237,7 @@ def test_a_row_that_pictures_other_images_is_left_out_and_named(tmp_path: Path) 
     names = ("originals", "reconstructions", "generations.prior", "self_reconstructions.prior")
     arrays |= {name: np.zeros((2, 1, 28, 28), np.uint8) for name in names}
     write_arrays(other / "pictures.npz", {f"eval.{key}": value for key, value in arrays.items()})
-    drawn = draw_figures(study, record, tmp_path / "runs", tmp_path / "results")
+    drawn = drawn_in(study, record, tmp_path)
     told = ["Not shown" in figure.caption for figure in drawn]
     assert told == [True, True, False, False] and all(figure.files for figure in drawn)
     assert drawn[0].caption.endswith("other images were pictured: β-VAE (β = 4).")

@@ -70,7 +70,8 @@ def made(
 
 def drawn(folder: Path, study: Study, record: dict, to: str = "results") -> list[Drawn]:
     # As runs.json holds it.
-    return draw_figures(study, json.loads(json.dumps(record)), folder / "runs", folder / to)
+    record = json.loads(json.dumps(record))
+    return [drawn for _, drawn in draw_figures(study, record, folder / "runs", folder / to)]
 
 
 @pytest.mark.parametrize(

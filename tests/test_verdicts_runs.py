@@ -75,7 +75,7 @@ def test_what_we_cut_is_too_far_where_the_source_leaves_out_how_long_it_trained(
         [
             ("small", FULL, "the study's budget 'small'"),
             (None, f"{FULL} --set trainer.num_epochs=1", "--set trainer.num_epochs=1"),
-            (None, f"{FULL} --set=model.beta=2", "--set model.beta=2"),
+            (None, f"{FULL} --set model.beta=2", "--set model.beta=2"),
             (None, f"{FULL} --set networks.width=8 --raw R", "--set networks.width=8"),
             (None, f"{FULL} --set dataset=other", "--set dataset=other"),
             (None, f"{FULL} --set engine.latent_noise=1", "--set engine.latent_noise=1"),
@@ -107,7 +107,7 @@ def test_what_cuts_no_training_is_no_cut(command) -> None:
 
 def test_the_command_that_closes_a_cut_cuts_nothing() -> None:
     asked = "--set evaluation.samples=10 --raw R"
-    cut = f"{COMMAND} --set trainer.num_epochs=1 {asked} --set=model.beta=2"
+    cut = f"{COMMAND} --set trainer.num_epochs=1 {asked} --set model.beta=2"
     made = study(a=[0.02], command=cut)
     found = verdict(made, value(), command=cut, measured=MEASURED | {"epochs": None})
     assert found.command == f"{FULL} {asked}"
