@@ -150,5 +150,5 @@ def _blocks_or_none(
     if not blocks:
         return Drawn([], title, "Not drawn: no run of this study has pictures of them.")
     file = f"{figure.file}.png"
-    image_blocks(blocks, f"{source.study}: {title}", folder / file)
+    image_blocks(blocks, f"{source.study}: {title}", folder / file, small=True)
     return Drawn([file], title, caption)
