@@ -199,7 +199,7 @@ def test_missing_rows_are_skipped_and_a_figure_without_rows_says_so(tmp_path: Pa
 def blocks(monkeypatch) -> list[list[Block]]:
     """What image figures are asked to draw."""
     seen: list[list[Block]] = []
-    monkeypatch.setattr(images, "image_blocks", lambda blocks, *_: seen.append(blocks))
+    monkeypatch.setattr(images, "image_blocks", lambda blocks, *_, **__: seen.append(blocks))
     monkeypatch.setattr(images, "image_rows", lambda rows, *_: seen.append([Block("", rows)]))
     return seen
 
