@@ -51,24 +51,20 @@ class Block:
     columns: tuple[str, ...] = ()
 
 
-def save_figure(
-    figure: Figure, path: Path, photographs: bool = False, colours: int | None = None
-) -> None:
+def save_figure(figure: Figure, path: Path, photographs: bool = False, colours: int = 256) -> None:
     """Write a PNG whole; without the metadata that changes with the library's version.
 
-    Photographs hardly compress: they get about as many pixels as they have, and 256 colours
-    (another number where `colours` gives one).
+    In a palette of `colours` (256 at most), which halves a file: results are committed. Photographs
+    hardly compress: they get about as many pixels as they have.
     """
-    colours = colours or (256 if photographs else None)
     drawn = io.BytesIO()
     dpi = 100 if photographs else 150
     figure.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
-    if colours:
-        with Image.open(drawn) as picture:
-            reduced = picture.convert("RGB").quantize(colours)
-        drawn = io.BytesIO()
-        reduced.save(drawn, format="png", optimize=True)
     plt.close(figure)
+    with Image.open(drawn) as picture:
+        reduced = picture.convert("RGB").quantize(colours)
+    drawn = io.BytesIO()
+    reduced.save(drawn, format="png", optimize=True)
     with written_whole(path, "wb") as file:
         file.write(drawn.getvalue())
 
@@ -143,7 +139,7 @@ def image_blocks(blocks: list[Block], title: str, path: Path, small: bool = Fals
             at += image * 1.05
     shapes = [images.shape for block in blocks for _, images in block.rows]
     photographs = small or any(shape[1] == 3 and shape[-1] > 48 for shape in shapes)
-    save_figure(figure, path, photographs, colours=64 if small else None)
+    save_figure(figure, path, photographs, colours=64 if small else 256)
 
 
 def draw_pictures(
