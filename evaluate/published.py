@@ -55,7 +55,7 @@ def as_published(
     if terms is None:
         return {}
     error, loss = terms(config, x, x_hat, kl)
-    of_a_draw = {AS_PUBLISHED[key]: RECONSTRUCTION[key](x, x_hat) for key in _OF_A_DRAW}
-    found = {AS_PUBLISHED["BCE"]: error} | of_a_draw
-    own_loss = getattr(model, "reduction", None) or getattr(model, "log_variances", 1.0) != 1.0
-    return found if own_loss else found | {AS_PUBLISHED["ELBO"]: loss}
+    found = {AS_PUBLISHED["BCE"]: error}
+    if not (getattr(model, "reduction", None) or getattr(model, "log_variances", 1.0) != 1.0):
+        found[AS_PUBLISHED["ELBO"]] = loss
+    return found | {AS_PUBLISHED[key]: RECONSTRUCTION[key](x, x_hat) for key in _OF_A_DRAW}

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -215,7 +217,7 @@ def test_as_published_is_pythaes_loss(kind: str, data: Path) -> None:
     output = model({"data": x})
     q = model.encoder(x)
     loss, error, _ = model.loss_function(output.recon_x, x, q.embedding, q.log_covariance, output.z)
-    got = as_published(config, x, output.recon_x, kl(q.embedding, q.log_covariance))
+    got = as_published(model, x, output.recon_x, kl(q.embedding, q.log_covariance))
     keys = ("BCE", "ELBO", "MSE", "SSIM", "GMSD")
     assert list(got) == [f"{key} (as published)" for key in keys]
     error_of_a_draw = (output.recon_x - x).pow(2).mean((1, 2, 3))
@@ -227,13 +229,15 @@ def test_as_published_is_pythaes_loss(kind: str, data: Path) -> None:
 def test_as_published_of_vaegan_is_per_pixel_and_of_others_is_not_there() -> None:
     from pythae.models import AEConfig, BetaTCVAEConfig, VAEGANConfig
 
-    x, x_hat = torch.full((1, 1, 12, 12), 0.25), torch.full((1, 1, 12, 12), 0.75)
-    got = as_published(VAEGANConfig(), x, x_hat, torch.tensor([160.0]))
+    def of(config: Any, kl: float) -> dict[str, torch.Tensor]:
+        x, x_hat = torch.full((1, 1, 12, 12), 0.25), torch.full((1, 1, 12, 12), 0.75)
+        return as_published(SimpleNamespace(model_config=config), x, x_hat, torch.tensor([kl]))
+
+    got = of(VAEGANConfig(), 160.0)
     assert got["ELBO (as published)"].item() == pytest.approx(160.25)
     cross = -(0.25 * np.log(0.75) + 0.75 * np.log(0.25))
     assert got["BCE (as published)"].item() == pytest.approx(cross)
-    assert as_published(BetaTCVAEConfig(), x, x_hat, torch.tensor([1.0])) == {}
-    assert as_published(AEConfig(), x, x_hat, torch.tensor([1.0])) == {}
+    assert of(BetaTCVAEConfig(), 1.0) == of(AEConfig(), 1.0) == {}
 
 
 @torch.no_grad()
