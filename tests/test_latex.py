@@ -151,7 +151,10 @@ def test_pdflatex_sets_it(tmp_path) -> None:
         (tmp_path / f"{number}.tex").write_text(to_latex(table, f"s{number}", NASTY))
     for path in ROOT.glob("results/*/*.tex"):
         shutil.copy(path, tmp_path / f"{path.parent.name}-{path.name}")
-    inputs = "\n".join(rf"\input{{{path.stem}}}" for path in sorted(tmp_path.glob("*.tex")))
+    # Each on pages of its own: LaTeX holds back only so many floats.
+    inputs = "\n".join(
+        rf"\input{{{path.stem}}}\clearpage" for path in sorted(tmp_path.glob("*.tex"))
+    )
     (tmp_path / "all.tex").write_text(
         "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\extrafloats{50}\n"
         f"\\begin{{document}}\n{inputs}\n\\end{{document}}\n"
