@@ -1,6 +1,6 @@
 """What is said of a metric, and how its keys are spelled."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -36,6 +36,12 @@ class Metric:
     def version(self) -> str | None:
         """The installed version of the package that computes it."""
         return version(self.package) if self.package else None
+
+    def entry(self, mean: float, sd: float | None = None) -> dict[str, Any]:
+        """Its place in `metrics.json`: its mean, and all that a table says of it."""
+        about = asdict(self)
+        del about["key"]
+        return {"title": about.pop("title"), "mean": mean, "sd": sd} | about
 
 
 # Under which key stands what a source printed under that name and computed otherwise.

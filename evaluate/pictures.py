@@ -31,6 +31,7 @@ COLOURS = (
     "#882255",
     "#999933",
 )
+MARKERS = "osD^vPX*<>"
 # In inches.
 MARGIN = 0.1
 LINE = 0.17  # a line of text

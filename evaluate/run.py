@@ -1,6 +1,5 @@
 """Evaluate a run directory, or a study's reference rows: numbers and pictures on disk."""
 
-import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -248,9 +247,7 @@ def _describe(known: dict[str, Metric], result: Result) -> dict[str, dict[str, A
             mean, sd = result.per_split[key], None
         else:
             continue
-        about = dataclasses.asdict(metric)
-        del about["key"]
-        described[key] = {"title": about.pop("title"), "mean": mean, "sd": sd} | about
+        described[key] = metric.entry(mean, sd)
     return described
 
 

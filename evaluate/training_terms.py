@@ -3,7 +3,6 @@
 They are worked out when a study's record is gathered, and stand in it beside what was measured.
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -68,14 +67,11 @@ def training_metrics(directory: RunDirectory) -> dict[str, dict[str, Any]]:
     best = read_json_object(directory.finished)["best"]
     history = read_history(directory.history)
     numbers = training_numbers(directory.read()["config"], history, best)
-    described = {}
-    for metric in TRAINING:
-        if metric.key in numbers:
-            about = dataclasses.asdict(metric)
-            key = about.pop("key")
-            own = {"mean": numbers[key], "sd": None, "interval": None}
-            described[key] = {"title": about.pop("title")} | own | about
-    return described
+    return {
+        metric.key: metric.entry(numbers[metric.key]) | {"interval": None}
+        for metric in TRAINING
+        if metric.key in numbers
+    }
 
 
 def training_numbers(

@@ -134,6 +134,15 @@ class StudyTable(Section):
     metrics: Annotated[list[str], Field(min_length=1)]
 
 
+# Drawn from what `evaluation.latents` measures.
+LatentFigureKind = Literal[
+    "latent_histograms",
+    "latent_scatter",
+    "correlations",
+    "traversals",
+    "zeroed",
+    "kl_per_dimension",
+]
 FigureKind = Literal[
     "reconstructions",
     "generations",
@@ -145,12 +154,7 @@ FigureKind = Literal[
     "rate_distortion",
     "loss_curves",
     "loss_curve",
-    "latent_histograms",
-    "latent_scatter",
-    "correlations",
-    "traversals",
-    "zeroed",
-    "kl_per_dimension",
+    LatentFigureKind,
 ]
 
 

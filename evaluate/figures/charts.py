@@ -10,11 +10,9 @@ from matplotlib import pyplot as plt
 from evaluate.figures.source import Drawn, Row, Source, family
 from evaluate.formats import format_number
 from evaluate.metric import Metric
-from evaluate.pictures import COLOURS, plain_log, save_figure, wrap
+from evaluate.pictures import COLOURS, MARKERS, plain_log, save_figure, wrap
 from evaluate.tables import Table, TableCell, build_table
 from study.schema import StudyFigure
-
-_MARKERS = "osD^vPX*<>"
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def _draw_radar(axes: list[Axis], labels: list[str], title: str, path: Path) -> 
         colour = COLOURS[number % len(COLOURS)]
         values = scaled[:, number]
         closed = np.append(values, values[0])
-        style = {"color": colour, "lw": 1.5, "marker": _MARKERS[number % len(_MARKERS)], "ms": 4}
+        style = {"color": colour, "lw": 1.5, "marker": MARKERS[number % len(MARKERS)], "ms": 4}
         plot.plot(np.append(angles, 2 * np.pi), closed, label=label, clip_on=False, **style)
         if not np.isnan(values).any():
             plot.fill(angles, values, color=colour, alpha=0.06)
@@ -166,7 +164,7 @@ def rate_distortion(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
             number += 1
             continue
         for row in own:
-            colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[1 + number % 9]
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[1 + number % 9]
             points = _points(row)
             _draw_seeds(axis, points, colour)
             style: dict[str, Any] = {"mfc": "none", "mew": 1.5, "ms": 9, "zorder": 4}

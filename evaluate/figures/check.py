@@ -1,21 +1,16 @@
 """What a study's file asks of figures, checked before anything runs."""
 
+from typing import get_args
+
 from evaluate.registry import KEYS
 from study.errors import StudyError
 from study.expansion import Study
 from study.pythae_json import suggest
-from study.schema import FigureKind, StudyFigure
+from study.schema import FigureKind, LatentFigureKind, StudyFigure
 from study.schema_files import StudyConfig
 
 BETA = "model.beta"
-OF_LATENTS: tuple[FigureKind, ...] = (
-    "latent_histograms",
-    "latent_scatter",
-    "correlations",
-    "traversals",
-    "zeroed",
-    "kl_per_dimension",
-)
+OF_LATENTS: tuple[FigureKind, ...] = get_args(LatentFigureKind)
 
 
 def check_figures(study: Study) -> None:

@@ -10,12 +10,11 @@ from matplotlib.ticker import MaxNLocator
 from evaluate.figures.latents import NOT_DRAWN, about, left_out, legend_below
 from evaluate.figures.source import Drawn, Row, Source
 from evaluate.metrics.active_units import ACTIVE
-from evaluate.pictures import COLOURS, save_figure, wrap
+from evaluate.pictures import COLOURS, MARKERS, save_figure, wrap
 from study.schema import StudyFigure
 
 _FLOOR = 1e-5  # what is smaller is drawn here on a logarithmic axis
 _NUMBERED = 12  # dimensions up to which a number fits into a cell
-_MARKERS = "osD^vPX*<>"
 
 
 def _of_seeds(row: Row) -> list[dict[str, Any]]:
@@ -139,7 +138,7 @@ def _sorted_means(lists: list[list[float]]) -> np.ndarray:
 
 
 def _draw_sorted(axis: Any, values: np.ndarray, number: int) -> Any:
-    style: dict[str, Any] = {"marker": _MARKERS[number % len(_MARKERS)], "ms": 3.5, "lw": 1.1}
+    style: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "ms": 3.5, "lw": 1.1}
     ranks = np.arange(1, len(values) + 1)
     return axis.plot(ranks, values, color=COLOURS[number % len(COLOURS)], **style)[0]
 

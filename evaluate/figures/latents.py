@@ -1,6 +1,7 @@
 """How z is distributed: a histogram for each dimension, and the two that spread most."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,22 @@ def left_out(source: Source, rows: list[Row], lack: str = "their latents were no
     """A sentence that names the rows which are not shown, and why; nothing where all are."""
     names = [row.label for row in source.rows if row not in rows]
     return f" Not shown, for {lack}: {', '.join(names)}." if names else ""
+
+
+def draw_each(
+    source: Source,
+    figure: StudyFigure,
+    folder: Path,
+    draw: Callable[[Source, Row, Path], None],
+    *keys: str,
+) -> tuple[list[str], str]:
+    """Draw a file for each row whose latents.npz has these arrays; the files, and a sentence that
+    names the other rows."""
+    rows = with_latents(source, *keys)
+    files = [f"{figure.file}-{row.name}.png" for row in rows]
+    for row, file in zip(rows, files, strict=True):
+        draw(source, row, folder / file)
+    return files, left_out(source, rows)
 
 
 def about(row: Row) -> dict[str, Any]:
@@ -135,12 +152,7 @@ def _draw_histograms(source: Source, row: Row, path: Path) -> None:
 def latent_histograms(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     """The distribution of each latent dimension beside N(0, 1), one file for each row."""
     title = "Latents by dimension beside N(0, 1)"
-    rows = with_latents(source, "z", "mean", "train.z")
-    if not rows:
-        return Drawn([], title, NOT_DRAWN)
-    files = [f"{figure.file}-{row.name}.png" for row in rows]
-    for row, file in zip(rows, files, strict=True):
-        _draw_histograms(source, row, folder / file)
+    files, left = draw_each(source, figure, folder, _draw_histograms, "z", "mean", "train.z")
     caption = (
         f"Densities of z (one draw of q(z|x) an image; the embedding of a model without a "
         f"posterior), {source.split} split, by class where there are at most {COLOURED_CLASSES} "
@@ -149,7 +161,7 @@ def latent_histograms(source: Source, figure: StudyFigure, folder: Path) -> Draw
         "image. W1: Wasserstein-1 distance of z to N(0, 1). Both axes are the same in all panels "
         "of a model; what is higher is cut. Each model's first seed."
     )
-    return Drawn(files, title, caption + left_out(source, rows))
+    return Drawn(files, title, caption + left if files else NOT_DRAWN)
 
 
 # Scatter.

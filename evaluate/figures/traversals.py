@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluate.figures.latents import NOT_DRAWN, about, left_out, with_latents
+from evaluate.figures.latents import NOT_DRAWN, about, draw_each
 from evaluate.figures.source import Drawn, Row, Source
 from evaluate.formats import format_number
 from evaluate.pictures import Block, image_blocks, image_rows
@@ -37,10 +37,8 @@ def _draw_traversal(source: Source, row: Row, path: Path) -> None:
 def traversals(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     """A line of images for each dimension, over the values it is set to; a file for each row."""
     title = "Traversals: one dimension of z after another"
-    rows = with_latents(source, "traversal_base", "traversals", "traverse")
-    files = [f"{figure.file}-{row.name}.png" for row in rows]
-    for row, file in zip(rows, files, strict=True):
-        _draw_traversal(source, row, folder / file)
+    keys = "traversal_base", "traversals", "traverse"
+    files, left = draw_each(source, figure, folder, _draw_traversal, *keys)
     caption = (
         f"The first pictured image of the {source.split} split (left) and what the decoder makes "
         "of its posterior mean with one dimension set to the value over the column, the others "
@@ -48,7 +46,7 @@ def traversals(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
         "these values, which are few for an embedding that spreads far beyond them. Each model's "
         "first seed."
     )
-    return Drawn(files, title, caption + left_out(source, rows) if files else NOT_DRAWN)
+    return Drawn(files, title, caption + left if files else NOT_DRAWN)
 
 
 def _mse(one: np.ndarray, other: np.ndarray) -> float:
@@ -71,13 +69,10 @@ def _draw_zeroed(source: Source, row: Row, path: Path) -> None:
 def zeroed(source: Source, figure: StudyFigure, folder: Path) -> Drawn:
     """Reconstructions with one dimension after another at zero; a file for each row."""
     title = "Reconstructions with one dimension of z at zero"
-    rows = with_latents(source, "zeroed_originals", "zeroed")
-    files = [f"{figure.file}-{row.name}.png" for row in rows]
-    for row, file in zip(rows, files, strict=True):
-        _draw_zeroed(source, row, folder / file)
+    files, left = draw_each(source, figure, folder, _draw_zeroed, "zeroed_originals", "zeroed")
     caption = (
         f"Images of the {source.split} split, what the decoder makes of their posterior means, "
         "and of these with one dimension at zero; beside each line how far the MSE to the "
         f"originals, of these images, rises. {_SORTED} Each model's first seed."
     )
-    return Drawn(files, title, caption + left_out(source, rows) if files else NOT_DRAWN)
+    return Drawn(files, title, caption + left if files else NOT_DRAWN)

@@ -12,6 +12,7 @@ import torch
 from pythae.models import VAE, BetaVAE
 from pythae.models.base.base_utils import ModelOutput
 
+from evaluate.metrics.kl import kl_per_dimension
 from study.schema_training import LinearWarmup, Warmup
 
 # `engine.sampled_std`: how many times the encoder's log-variance is that of the z that is drawn.
@@ -39,8 +40,7 @@ def charged_kl(mu: torch.Tensor, log_var: torch.Tensor, free: float) -> torch.Te
     Free bits (Kingma et al. 2016, arXiv:1606.04934, C.8), each latent dimension a group of its
     own: the KL of a dimension below `free` nats has no gradient.
     """
-    per_dimension = 0.5 * (mu.pow(2) + log_var.exp() - 1 - log_var)
-    return per_dimension.mean(0).clamp(min=free).sum()
+    return kl_per_dimension(mu, log_var).mean(0).clamp(min=free).sum()
 
 
 class ChangedVAE(VAE):
